@@ -33,12 +33,12 @@ def one(
 ) -> dict[str, Any]:
     """Train, score and attack one model in this process."""
     from sparring import FineTune, finetune
-    from sparring.cli import _quiet
+    from sparring.cli.console import quiet
     from sparring.evaluate.effect import effect_of_run
     from sparring.evaluate.robust import EmbeddingAttack
     from sparring.evaluate.run import evaluate_run
 
-    _quiet()
+    quiet()
     with tempfile.TemporaryDirectory() as folder:
         run = FineTune(
             data=str(data / "train.csv"),

@@ -90,7 +90,7 @@ def run_batches(
     batch_size: int = 64,
 ) -> tuple[list[Batch], Examples]:
     """Batches of the data named, or of the run's held-out data, on the device the model is moved to (a GPU if any)."""
-    examples = _examples(folder, description, data, split, text, label, limit)
+    examples = run_examples(folder, description, data=data, split=split, text=text, label=label, limit=limit)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     length = longest_text(model, tokenizer, int(description["settings"].get("max_length", 128)))
@@ -106,15 +106,17 @@ def run_batches(
     return list(batches), examples
 
 
-def _examples(
+def run_examples(
     folder: Path,
     description: dict[str, Any],
-    data: str | None,
-    split: str | None,
-    text: Sequence[str] | None,
-    label: str | None,
-    limit: int | None,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    text: Sequence[str] | None = None,
+    label: str | None = None,
+    limit: int | None = None,
 ) -> Examples:
+    """The data named, or the run's held-out data; classes are those that the run was trained on."""
     try:
         settings = description["settings"]
         trained = Examples(

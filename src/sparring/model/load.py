@@ -1,6 +1,7 @@
 """From a name or a folder to a classifier and its tokenizer. safetensors only, no remote code."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,16 @@ def load_classifier(
     return _with_adapter(model, adapter) if adapter else model
 
 
-def load_trained(folder: Path) -> tuple[nn.Module, Any]:
-    """The model and tokenizer of a finished run, adapters merged in; ModelError when the folder holds none."""
+def load_trained(source: Path | str) -> tuple[nn.Module, Any]:
+    """A trained classifier and its tokenizer, adapters merged in: of a run's folder, or of a hub name.
+
+    Raises ModelError when the folder holds none, or no folder and no hub model has this name.
+    """
     from transformers import AutoModelForSequenceClassification
 
+    folder = Path(source)
+    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return _trained_on_hub(str(source))
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise ModelError(f"{folder} holds no trained model (no config.json); is its training finished?")
     tokenizer = load_tokenizer(str(folder))
@@ -126,6 +133,20 @@ def load_trained(folder: Path) -> tuple[nn.Module, Any]:
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def _trained_on_hub(name: str) -> tuple[nn.Module, Any]:
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer = load_tokenizer(name)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"no folder and no classifier on the hub is called {name!r}: {_first_line(error)}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 

@@ -1,0 +1,41 @@
+"""Attacks without a mind: how often does a text break that is merely changed, with as many queries?"""
+
+from collections.abc import Sequence
+
+from .constrain import Constraint, editable
+from .engine import Search
+from .game import Game
+from .text import Text
+from .transform import Transform
+from .transform.combine import allowed_candidates
+
+
+def random_words(
+    game: Game, transform: Transform, constraints: Sequence[Constraint], *, passes: int | None = 1
+) -> Search[Text | None]:
+    """Words in random order, each to one of its candidates at random, one query a word; what is changed stays changed.
+
+    The scores are not looked at; the search only stops when the victim breaks. passes: how often it begins anew from
+    the original. None goes on until the budget of the game is used up, which makes the control as dear as an attack
+    with the same budget; without a budget it is one pass.
+    """
+    words = editable(constraints, game.original)
+    if passes is None and game.budget is None:
+        passes = 1
+    current: Text | None = None
+    begun = 0
+    while passes is None or begun < passes:
+        begun += 1
+        text = game.original
+        for place in game.random.permutation(len(words)):
+            candidates = yield from allowed_candidates(transform, constraints, game.original, text, words[int(place)])
+            if not candidates:
+                continue
+            text = candidates[int(game.random.integers(len(candidates)))]
+            answers = yield from game.ask([text])
+            current = text
+            if answers.broken[0]:
+                return text
+        if text is game.original:
+            return None  # nothing can be changed, however often it is tried
+    return current

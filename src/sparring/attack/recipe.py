@@ -1,0 +1,54 @@
+"""What a recipe is: a search, a way to change words, and constraints, with the source of every constant."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from .constrain import Constraint
+from .engine import Search
+from .game import Game
+from .text import Text
+from .transform import Transform
+
+if TYPE_CHECKING:
+    from .victim import Victim
+
+Variant = Literal["paper", "textattack"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recipe:
+    """One attack, ready to be run against a victim."""
+
+    name: str
+    paper: str
+    """Authors and year."""
+    search: Callable[[Game, Transform, Sequence[Constraint]], Search[Text | None]]
+    transform: Transform
+    constraints: tuple[Constraint, ...] = ()
+    variant: Variant = "paper"
+    """Which behaviour, where the published toolkit TextAttack 0.3.11 differs from the paper or its authors' code."""
+    constants: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    """Name: (value, source)."""
+    stand_ins: tuple[str, ...] = ()
+    """What takes the place of something that the paper used; every result repeats it."""
+    off: tuple[str, ...] = ()
+    """Constraints of the paper that were switched off; every result repeats it."""
+
+    def bound(self, victim: "Victim") -> "Recipe":
+        """The same for a victim, whose embedding table or gradient parts of it may need."""
+        constraints = tuple(constraint.bound(victim) for constraint in self.constraints)
+        return replace(self, transform=self.transform.bound(victim), constraints=constraints)
+
+    def describe(self) -> dict[str, Any]:
+        """For records and reports: plain values that can be written as JSON."""
+        return {
+            "recipe": self.name,
+            "paper": self.paper,
+            "variant": self.variant,
+            "transform": self.transform.name,
+            "constraints": [constraint.name for constraint in self.constraints],
+            "constants": {name: list(pair) for name, pair in self.constants.items()},
+            "stand_ins": list(self.stand_ins),
+            "off": list(self.off),
+        }

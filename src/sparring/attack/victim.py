@@ -1,0 +1,305 @@
+"""The victim: anything that gives class scores to texts, made into services that answer many texts at once."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import Batch
+from ..errors import ModelError
+from ..model.load import fast_bf16, load_tokenizer, load_trained, longest_text
+from ..model.view import ModelView, evaluating
+from ..perturb.inner import gradient_of
+from ..settings import read_yaml
+from .engine import Service
+
+Fields = tuple[str, ...]
+DOUBT = 0.2
+"""An answer in half precision is asked again in full if its margin (difference of log-probabilities) is smaller."""
+
+
+@runtime_checkable
+class Victim(Protocol):
+    """What an attack needs of a victim. Answers are (C,) float64 log-probabilities, one array a text."""
+
+    quick: Service
+    """Scores of candidates: in half precision where that is faster and the answer is clear."""
+    exact: Service
+    """A fresh forward in full precision: of the original texts, and of every text that is claimed to break it."""
+    gradient: Service | None
+    """Items (fields, gold) to `TokenGradient`; None for a black box."""
+    unknown: str
+    """A word that the victim does not know, such as "[UNK]"."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGradient:
+    """How the loss changes with the word embedding of each token."""
+
+    ids: np.ndarray
+    """(L,) token ids."""
+    spans: tuple[tuple[int, int, int] | None, ...]
+    """(field, start, end) in characters of what each token stands for; None for special tokens."""
+    gradient: np.ndarray
+    """(L, D) float32, d cross entropy of the gold label / d word embedding, in eval mode."""
+
+
+class ModelVictim:
+    """A Hugging Face classifier with its tokenizer. It runs in eval mode, and its own modes are restored.
+
+    max_length: longest text in tokens, longer ones are cut; default what the model takes. tokens: padded tokens in a
+    batch, default 4,096 on a processor and 65,536 on a GPU. half: answer candidates in bfloat16; default where the
+    hardware multiplies it.
+    Raises ModelError for a model with fewer than two classes, and later for scores that are not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        max_length: int | None = None,
+        tokens: int | None = None,
+        half: bool | None = None,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.max_length = longest_text(model, tokenizer, max_length or 512)
+        self.tokens = tokens or (65_536 if self.device.type == "cuda" else 4_096)
+        self.half = fast_bf16() if half is None else half
+        self.classes = int(getattr(model.config, "num_labels", 2))
+        if self.classes < 2:
+            raise ModelError(f"{type(model).__name__} gives one number, and attacks need a classifier of two classes")
+        self.exact: Service = _Forward(self, "victim, exact", half=False, remembered=False)
+        self.quick: Service = _Forward(self, "victim", half=self.half, remembered=True)
+        self.gradient: Service | None = _Gradients(self)
+        self.unknown = tokenizer.unk_token or "[UNK]"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def embedding(self) -> np.ndarray:
+        """(V, D) float32, the word-embedding table."""
+        table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[operator]
+        return table.detach().float().cpu().numpy()
+
+    @cached_property
+    def halved(self) -> nn.Module:
+        """A copy of the model in bfloat16."""
+        return copy.deepcopy(self.model).to(torch.bfloat16).eval()
+
+    def encode(self, items: Sequence[Fields], **more: Any) -> Any:
+        """Token ids and whatever else the model takes, unpadded, one list a text."""
+        columns = [[_encodable(field) for field in column] for column in zip(*items, strict=True)]
+        return self.tokenizer(
+            *columns, padding=False, truncation=True, max_length=self.max_length, return_attention_mask=False, **more
+        )
+
+    def batches(self, encoded: Any) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Positions and padded inputs, texts of similar length together, the longest first."""
+        ids = encoded["input_ids"]
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        first = 0
+        while first < len(order):
+            longest = max(1, len(ids[order[first]]))
+            rows = order[first : first + max(1, self.tokens // longest)]
+            first += len(rows)
+            yield rows, self._padded(encoded, rows, longest)
+
+    def _padded(self, encoded: Any, rows: list[int], longest: int) -> dict[str, Tensor]:
+        lengths = np.array([len(encoded["input_ids"][row]) for row in rows])
+        inputs = {"attention_mask": torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64))}
+        for name in ("input_ids", "token_type_ids"):
+            if name in encoded:
+                fill = self.tokenizer.pad_token_id if name == "input_ids" else self.tokenizer.pad_token_type_id
+                table = np.full((len(rows), longest), fill, dtype=np.int64)
+                for place, row in enumerate(rows):
+                    table[place, : lengths[place]] = encoded[name][row]
+                inputs[name] = torch.from_numpy(table)
+        return {name: x.to(self.device) for name, x in inputs.items()}
+
+
+class _Forward:
+    """Forward passes over a list of texts."""
+
+    def __init__(self, victim: ModelVictim, name: str, *, half: bool, remembered: bool) -> None:
+        self.victim, self.name, self.half, self.remembered = victim, name, half, remembered
+
+    def answer(self, items: Sequence[Fields]) -> list[np.ndarray]:
+        """(C,) log-probabilities a text."""
+        victim = self.victim
+        encoded = victim.encode(items)
+        found = self._scores(victim.halved if self.half else victim.model, encoded, len(items))
+        if self.half:
+            best_two = np.partition(found, -2, axis=1)[:, -2:]
+            doubtful = np.flatnonzero(~(np.abs(best_two[:, 1] - best_two[:, 0]) >= DOUBT))  # NaN is doubtful
+            if len(doubtful):
+                part = {name: [column[row] for row in doubtful] for name, column in encoded.items()}
+                found[doubtful] = self._scores(victim.model, part, len(doubtful))
+        _check(found, items, type(victim.model).__name__)
+        return list(found)
+
+    def _scores(self, model: nn.Module, encoded: Any, rows: int) -> np.ndarray:
+        found = np.empty((rows, self.victim.classes))
+        with evaluating(model), torch.inference_mode():
+            for places, inputs in self.victim.batches(encoded):
+                logits = model(**inputs).logits
+                if logits.shape != (len(places), self.victim.classes):
+                    raise ModelError(
+                        f"{type(model).__name__} gave scores of shape {tuple(logits.shape)} to {len(places)} texts; "
+                        f"({len(places)}, {self.victim.classes}) is expected: is it a text classifier?"
+                    )
+                found[places] = logits.double().log_softmax(-1).cpu().numpy()
+        return found
+
+
+class _Gradients:
+    """Gradients of the loss with respect to word embeddings, in full precision and eval mode, for the gold label.
+
+    TextAttack takes them in train mode, for the predicted label, and leaves the model changed; no weight's gradient is
+    touched here.
+    """
+
+    name, remembered = "victim, gradient", True
+
+    def __init__(self, victim: ModelVictim) -> None:
+        self.victim = victim
+
+    def answer(self, items: Sequence[tuple[Fields, int]]) -> list[TokenGradient]:
+        """One `TokenGradient` for each (fields, gold)."""
+        victim = self.victim
+        fields = [item[0] for item in items]
+        encoded = victim.encode(fields, return_offsets_mapping=True)
+        offsets = encoded.pop("offset_mapping")
+        found: list[TokenGradient | None] = [None] * len(items)
+        view = ModelView(victim.model, site="word")
+        try:
+            with evaluating(victim.model):
+                for rows, inputs in victim.batches(encoded):
+                    labels = torch.tensor([items[row][1] for row in rows], device=victim.device)
+                    gradient = self._gradient(view, Batch.from_inputs({**inputs, "labels": labels}))
+                    for place, row in enumerate(rows):
+                        ids = np.array(encoded["input_ids"][row])
+                        fields_of = encoded.sequence_ids(row)
+                        spans = tuple(
+                            None if field is None or start == end else (int(field), int(start), int(end))
+                            for field, (start, end) in zip(fields_of, offsets[row], strict=True)
+                        )
+                        found[row] = TokenGradient(ids, spans, gradient[place, : len(ids)])
+        finally:
+            view.remove()
+        return [gradient for gradient in found if gradient is not None]
+
+    def _gradient(self, view: ModelView, batch: Batch) -> np.ndarray:
+        def loss(delta: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(view.probe(batch, delta).double(), batch.targets, reduction="sum")
+
+        return gradient_of(loss, view.zeros(batch)).float().cpu().numpy()
+
+
+class CallableVictim:
+    """A black box: a function of a list of texts that gives (N, C) class scores, probabilities or logits.
+
+    Texts are strings, or tuples of strings for pairs. Rows that are not negative and sum to 1 in the first answer mean
+    probabilities, for good; anything else means logits. batch_size: most texts in one call.
+    """
+
+    gradient: Service | None = None
+    unknown = "[UNK]"
+
+    def __init__(self, function: Callable[[list[Any]], Any], *, batch_size: int = 256) -> None:
+        self.function, self.batch_size = function, batch_size
+        self.probabilities: bool | None = None
+        self.calls = 0
+        self.quick: Service = _Call(self, "victim", remembered=True)
+        self.exact: Service = _Call(self, "victim, exact", remembered=False)
+
+
+class _Call:
+    """Calls of a function, and checks of what it gives."""
+
+    def __init__(self, victim: CallableVictim, name: str, *, remembered: bool) -> None:
+        self.victim, self.name, self.remembered = victim, name, remembered
+        self.classes: int | None = None
+
+    def answer(self, items: Sequence[Fields]) -> list[np.ndarray]:
+        """(C,) log-probabilities a text."""
+        found: list[np.ndarray] = []
+        for first in range(0, len(items), self.victim.batch_size):
+            found += self._call(items[first : first + self.victim.batch_size])
+        return found
+
+    def _call(self, items: Sequence[Fields]) -> list[np.ndarray]:
+        victim = self.victim
+        victim.calls += 1
+        texts = [item[0] if len(item) == 1 else item for item in items]
+        try:
+            raw = victim.function(texts)
+            scores = np.asarray(raw.detach().cpu() if isinstance(raw, Tensor) else raw, dtype=np.float64)
+        except Exception as error:  # whatever a stranger's function raises is about the victim, not about the attack
+            raise ModelError(
+                f"the victim raised {type(error).__name__} on its call number {victim.calls}: {error}"
+            ) from error
+        if scores.ndim != 2 or len(scores) != len(items) or scores.shape[1] < 2:
+            raise ModelError(
+                f"the victim gave scores of shape {scores.shape} to {len(items)} texts; give one row a text and one "
+                f"column a class, ({len(items)}, number of classes)"
+            )
+        _check(scores, items, "the victim")
+        if victim.probabilities is None:
+            victim.probabilities = bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+        if victim.probabilities:
+            scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        return list(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def as_victim(victim: Any, **settings: Any) -> Victim:
+    """Anything that can be attacked, as a `Victim`.
+
+    victim: a `Victim`; a (model, tokenizer) pair; a Hugging Face classifier, whose tokenizer is loaded by its name; a
+    text-classification pipeline; the folder of a run; or any function of a list of texts. settings: of `ModelVictim`.
+    """
+    if isinstance(victim, Victim):
+        return victim
+    if isinstance(victim, str | Path):
+        model, tokenizer = load_trained(victim)
+        described = Path(victim) / "run.yaml"  # a model that sparring trained saw texts of that length
+        if described.is_file():
+            trained = read_yaml(described).get("settings") or {}
+            settings.setdefault("max_length", int(trained.get("max_length", 128)))
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return ModelVictim(model, tokenizer, **settings)
+    if isinstance(victim, tuple) and len(victim) == 2 and isinstance(victim[0], nn.Module):
+        return ModelVictim(*victim, **settings)
+    if isinstance(getattr(victim, "model", None), nn.Module) and getattr(victim, "tokenizer", None) is not None:
+        return ModelVictim(victim.model, victim.tokenizer, **settings)
+    if isinstance(victim, nn.Module) and getattr(victim, "config", None) is not None:
+        return ModelVictim(victim, load_tokenizer(str(victim.config.name_or_path)), **settings)  # type: ignore[union-attr]
+    if callable(victim):
+        return CallableVictim(victim)
+    raise ModelError(
+        f"cannot attack a {type(victim).__name__}; give a (model, tokenizer) pair, a run folder, a text-classification "
+        "pipeline, or a function of a list of texts that gives class scores"
+    )
+
+
+def _check(scores: np.ndarray, items: Sequence[Fields], who: str) -> None:
+    bad = np.flatnonzero(np.isnan(scores).any(axis=1))
+    if len(bad):
+        raise ModelError(
+            f"{who} gave a score that is not a number to {items[bad[0]]!r:.200}; the weights have diverged"
+        )
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair is no character, and tokenizers refuse it."""
+    return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text

@@ -1,0 +1,51 @@
+"""The command line. The only package that prints or exits: one file a command.
+
+Exit codes: 0 done, 2 the request or its data is wrong (one message says what and how to mend it), 130 Ctrl-C.
+"""
+
+import sys
+import warnings
+
+import typer
+
+from ..errors import SparringError
+from .attack import attack, recipes_app
+from .console import leave_process_group, say, show_warning
+from .doctor import doctor
+from .evaluate import evaluate
+from .methods import app as methods_app
+from .resources import app as resources_app
+from .train import command as train
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train language models against an adversary, attack them, and measure what was gained.",
+)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("attack")(attack)
+app.add_typer(methods_app, name="methods")
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(resources_app, name="resources")
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """Run a command; errors a user can mend become one message and exit code 2."""
+    warnings.showwarning = show_warning
+    try:
+        app(standalone_mode=True)
+    except SparringError as error:
+        if type(error).__name__ == "Interrupted":
+            say(str(error), "yellow")
+            sys.exit(130)
+        say(f"error: {error}", "red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted", "yellow")
+        sys.exit(130)
+    finally:
+        leave_process_group()

@@ -1,0 +1,360 @@
+"""sparring attack, sparring recipes"""
+
+import inspect
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text as Styled
+
+from ..errors import SettingError
+from ..settings import assignments
+from .console import MAIN_PROCESS, AsJson, bar, clean, out, print_json, quiet, say
+
+recipes_app = typer.Typer(help="The attack recipes: list them, show one with its constants.", rich_markup_mode=None)
+
+
+def attack(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run folders, model folders or hub names; several are compared.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The same as one RUN, for use with --text.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Attack this sentence (twice for a pair) and show what changed.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Recipes, separated by commas; see `sparring recipes`.")] = "textfooler",
+    data: Annotated[str | None, typer.Option(help="Labelled data; default: the run's held-out data.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a task, hub data set or the demo.")] = None,
+    column: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column.")] = None,
+    examples: Annotated[int | None, typer.Option(help="Attack this many rows, drawn with a fixed seed.", min=1)] = None,
+    frozen: Annotated[
+        list[int] | None, typer.Option(help="Number of a text column that stays as it is, from 0; a premise is 0.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of lines, results and report.")] = Path("attacks"),
+    resume: Annotated[bool, typer.Option(help="Go on with what is in --output.")] = False,
+    calibrated: Annotated[
+        bool, typer.Option(help="Attack a second time at the victim's best temperature, and report the minimum.")
+    ] = False,
+    budget: Annotated[int | None, typer.Option(help="Most queries an example; default: no limit.")] = None,
+    variant: Annotated[str, typer.Option(help="paper, or textattack where that toolkit differs.")] = "paper",
+    synonyms: Annotated[
+        str | None, typer.Option(help="counterfitted, wordnet, minilm, victim, or a file of vectors or neighbours.")
+    ] = None,
+    masked_lm: Annotated[str | None, typer.Option(help="Masked language model: a folder or hub name.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave a constraint off; the results say so.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the recipes, such as --set k=8; repeatable.")
+    ] = None,
+    transfer: Annotated[
+        list[Path] | None, typer.Option(help="Also score these adversarial rows, made against another victim.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every random draw.", min=0)] = 0,
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where fast; successes verified in fp32) or fp32.")
+    ] = "auto",
+    json: AsJson = False,
+) -> None:
+    """Attack trained models with changed texts; say how often they hold."""
+    victims = [*(runs or []), *([model] if model else [])]
+    if not victims:
+        raise SettingError("there is nothing to attack: name a run folder, or a model with --model")
+    if precision not in ("auto", "fp32"):
+        raise SettingError(f"--precision is {precision!r}; choose auto or fp32")
+    if budget is not None and budget < 1:
+        raise SettingError(f"--budget is {budget}; the first query is that of the original text, so give 1 or more")
+    names = [name.strip() for name in recipe.split(",") if name.strip()]
+    options = _options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
+    quiet()
+    from ..attack.recipes import recipe as build
+
+    half = None if precision == "auto" else False
+    built = tuple(build(name, **options) for name in names)
+    if text:
+        _one(victims, text, built, budget=budget, seed=seed, half=half, frozen=tuple(frozen or ()), as_json=json)
+        return
+    from ..evaluate.attacks import AttackJob, attack_job
+
+    job = AttackJob(
+        victims=tuple(victims),
+        recipes=built,
+        data=data,
+        split=split,
+        text=tuple(part.strip() for part in column.split(",")) if column else None,
+        label=label,
+        examples=examples,
+        frozen=tuple(frozen or ()),
+        budget=budget,
+        calibrated=calibrated,
+        seed=seed,
+        half=half,
+        output=output,
+        resume=resume,
+        transfer=tuple(transfer or ()),
+        command=shlex.join(["sparring", *sys.argv[1:]]),
+    )
+    with bar("attack", shown=not json and MAIN_PROCESS) as tick:
+        progress = None
+        if tick is not None:
+            progress = lambda title, done, total, broken: tick(done, total, f"{title}: {broken} broken")  # noqa: E731
+        record = attack_job(job, progress=progress)
+    if not MAIN_PROCESS:
+        return
+    if json:
+        print_json(record)
+        return
+    for victim in record["victims"]:
+        _show_victim(victim, titled=len(record["victims"]) > 1)
+    for line in record.get("comparison", []):
+        found = line["result"]
+        say(
+            f"{line['attack']}: {line['a']} {_share(found['a'])}, {line['b']} {_share(found['b'])} on the same "
+            f"{found['examples']} examples, exact McNemar p = {found['p']:.3g}"
+        )
+    reports = [output] if len(victims) == 1 else [output / Path(victim).name for victim in victims]
+    for folder in reports:
+        if (folder / "report.html").is_file():
+            out.print(f"report: {escape(clean(str(folder / 'report.html')))}")
+
+
+def _options(
+    names: list[str],
+    variant: str,
+    synonyms: str | None,
+    masked_lm: str | None,
+    without: list[str],
+    seed: int,
+    pairs: list[str],
+) -> dict[str, Any]:
+    """What the recipes are built with, checked before anything is loaded."""
+    from ..attack.recipes import RECIPES
+    from ..settings import nearest
+
+    for name in names:
+        if name not in RECIPES:
+            raise SettingError(f"there is no recipe '{name}'; {nearest(name, RECIPES)}")
+    if not names:
+        raise SettingError("no recipe named; see `sparring recipes`")
+    if variant not in ("paper", "textattack"):
+        raise SettingError(f"--variant is {variant!r}; choose paper or textattack")
+    options: dict[str, Any] = {"variant": variant, "seed": seed}
+    options |= {"without": tuple(part.strip().replace("-", "_") for item in without for part in item.split(","))}
+    options |= {"synonyms": synonyms} if synonyms else {}
+    options |= {"masked_lm": masked_lm} if masked_lm else {}
+    known = {name: p for recipe in names for name, p in inspect.signature(RECIPES[recipe]).parameters.items()}
+    for name, value in assignments(pairs).items():
+        if name not in known:
+            raise SettingError(f"none of {', '.join(names)} has an option '{name}'; {nearest(name, known)}")
+        options[name] = _typed(name, value, known[name].default)
+    return options
+
+
+def _typed(name: str, value: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if value.lower() not in ("true", "false"):
+            raise SettingError(f"--set {name}={value}: write true or false")
+        return value.lower() == "true"
+    if isinstance(default, int) or (default is None and value.isdigit()):
+        try:
+            number = int(value)
+        except ValueError:
+            raise SettingError(f"--set {name}={value}: write a whole number") from None
+        if number < 1:
+            raise SettingError(f"--set {name}={value}: write 1 or more")
+        return number
+    return value
+
+
+def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
+    for note in record["notes"]:
+        say(f"  {note}", "dim")
+    if titled:
+        out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
+    table = Table(box=None, header_style="bold")
+    headings = (
+        "recipe",
+        "examples",
+        "clean",
+        "under attack",
+        "broken",
+        "words changed",
+        "queries",
+        "similarity",
+        "time",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "recipe" else "right")
+    for entry in record["attacks"]:
+        s = entry["summary"]
+        low, high = s["attacked_interval"]
+        table.add_row(
+            _title(entry),
+            str(s["examples"]),
+            _share(s["clean_accuracy"]),
+            f"{_share(s['accuracy_under_attack'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]",
+            _share(s["success_rate"]),
+            _share(s["changed_share"]),
+            f"{s['queries_mean']:.1f}",
+            "-" if s["similarity"] is None else f"{s['similarity']:.2f}",
+            f"{entry['seconds']:.0f} s",
+        )
+    for entry in record["transfer"]:
+        low, high = entry["low"], entry["high"]
+        shown = f"{_share(entry['accuracy'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]"
+        table.add_row(f"transfer: {escape(clean(Path(entry['file']).name))}", str(entry["rows"]), "", shown, *[""] * 5)
+    worst = record["worst_case"]
+    if worst is not None:
+        shown = f"{_share(worst['accuracy'])} [dim]({100 * worst['low']:.1f}-{100 * worst['high']:.1f})[/dim]"
+        table.add_row("worst case of all", str(worst["examples"]), "", shown, *[""] * 5)
+    out.print(table)
+    for line in record["minimum"] or []:
+        out.print(
+            f"{line['recipe']}: {_share(line['plain'])} at temperature 1, {_share(line['calibrated'])} calibrated, "
+            f"minimum {_share(line['accuracy'])}"
+        )
+    for entry in record["attacks"]:
+        if entry["title"].endswith(".calibrated"):
+            continue
+        for kind, names in (("off", entry["off"]), ("stands in", entry["stand_ins"])):
+            for name in names:
+                say(f"{entry['recipe']}: {kind}: {name}", "yellow")
+        if entry["summary"]["violations"]:
+            say(
+                f"{entry['recipe']}: {entry['summary']['violations']} successes break a constraint when held against "
+                "the original text (checked against the current text during the search); the report marks them",
+                "yellow",
+            )
+
+
+def _title(entry: dict[str, Any]) -> str:
+    return f"{entry['recipe']} (T = {entry['temperature']:.3g})" if entry["temperature"] != 1 else str(entry["recipe"])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+# one sentence
+
+
+def _one(
+    victims: list[str],
+    fields: list[str],
+    recipes: tuple[Any, ...],
+    *,
+    budget: int | None,
+    seed: int,
+    half: bool | None,
+    frozen: tuple[int, ...],
+    as_json: bool,
+) -> None:
+    """Attack a sentence; its label is what the victim says of it."""
+    from ..attack.run import attack as play
+    from ..attack.victim import ModelVictim, as_victim
+
+    if not any(field.strip() for field in fields):
+        raise SettingError("--text is empty; give a sentence")
+    texts, found = tuple(fields), []
+    for name in victims:
+        victim = as_victim(name, half=half)
+        assert isinstance(victim, ModelVictim)  # a name is
+        (scores,) = victim.exact.answer([texts])
+        names = victim.model.config.id2label  # type: ignore[union-attr]
+        for recipe in recipes:
+            rows = [(texts, int(scores.argmax()))]
+            (outcome,) = play(victim, rows, recipe, budget=budget, seed=seed, frozen=frozen).outcomes
+            record = {"victim": name, "recipe": recipe.name, **outcome.write()}
+            for key in ("label", "predicted", "attacked"):
+                record[key] = None if record[key] is None else str(names[record[key]])  # type: ignore[index]
+            found.append(record)
+    if as_json:
+        print_json(found)
+        return
+    for record in found:
+        _show_sentence(record)
+
+
+def _show_sentence(record: dict[str, Any]) -> None:
+    from ..attack.difference import difference, visible
+
+    before = f"{record['predicted']} ({record['gold_before']:.0%})"
+    if record["status"] != "success":
+        note = f": {record['note']}" if record["note"] else ""
+        out.print(f"{record['recipe']}: held, still {escape(clean(before))}, {record['queries']} queries{escape(note)}")
+        return
+    out.print(
+        f"{record['recipe']}: {escape(clean(before))} -> {escape(clean(str(record['attacked'])))}, "
+        f"{record['changed']} of {record['words']} words, {record['queries']} queries"
+    )
+    for old, new in zip(record["original"], record["adversarial"], strict=True):
+        line = Styled("  ")
+        for kind, part in difference(old, new):
+            style = {"deleted": "red strike", "inserted": "green bold"}.get(kind, "")
+            shown = visible(part)
+            if not out.is_terminal and kind != "same":  # marks instead of colours in a file
+                shown = f"[-{shown}-]" if kind == "deleted" else f"{{+{shown}+}}"
+            line.append(shown, style=style)
+        out.print(line, soft_wrap=True)
+
+
+# sparring recipes
+
+
+@recipes_app.callback(invoke_without_command=True)
+def _recipes(context: typer.Context, json: AsJson = False) -> None:
+    """List the recipes."""
+    if context.invoked_subcommand is not None:
+        return
+    from ..attack.recipes import RECIPES
+
+    rows = [(name, (inspect.getdoc(make) or "").splitlines()[0]) for name, make in RECIPES.items()]
+    if json:
+        print_json([{"name": name, "summary": text} for name, text in rows])
+        return
+    table = Table("recipe", "what it is", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+@recipes_app.command("show")
+def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
+    """What a recipe does, its options, and its constants with their sources."""
+    from ..attack.recipes import RECIPES
+    from ..errors import SparringError
+
+    _options([name], variant, None, None, [], 0, [])
+    from ..attack.recipes import recipe as build
+
+    make = RECIPES[name]
+    options = {
+        p.name: p.default for p in inspect.signature(make).parameters.values() if p.name not in ("variant", "without")
+    }
+    problem = None
+    try:
+        described = build(name, variant=variant).describe()
+    except SparringError as error:
+        described, problem = {"recipe": name, "constants": {}}, str(error)
+    if json:
+        print_json({**described, "about": inspect.getdoc(make), "options": options, "missing": problem})
+        return
+    out.print(escape(inspect.getdoc(make) or name))
+    out.print()
+    table = Table("constant", "value", "source", box=None, header_style="bold")
+    for constant, (value, source) in described["constants"].items():
+        table.add_row(constant, str(value), source)
+    if described["constants"]:
+        out.print(table)
+    for title in ("transform", "constraints", "stand_ins", "off"):
+        value = described.get(title)
+        for line in [value] if isinstance(value, str) else value or []:
+            out.print(f"{title.replace('_', ' ').rstrip('s')}: {escape(line)}")
+    if options:
+        shown = ", ".join(f"{name}={value!r}" if value != "" else name for name, value in options.items())
+        out.print(f"options (--set): {escape(shown)}")
+    if problem:
+        say(f"missing here: {problem}", "yellow")

@@ -1,0 +1,130 @@
+"""What the commands share: the consoles, bars, and text that no terminal obeys."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ..errors import SparringWarning
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+MAIN_PROCESS = os.environ.get("RANK", "0") == "0"
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def say(text: str, style: str = "") -> None:
+    """One line for people, on stderr; control characters shown, not obeyed."""
+    if MAIN_PROCESS:
+        err.print(clean(text), style=style or None, markup=False, soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Text that no terminal obeys: escape sequences and other control characters in visible form."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def number(name: str, value: float) -> str:
+    """A metric as people read it."""
+    if name == "examples":
+        return f"{value:.0f}"
+    return f"{value:.3f}" if name in ("loss", "mcc", "pearson", "spearman") else f"{100 * value:.1f} %"
+
+
+def size_of(text: str) -> float | str:
+    """A length on the command line."""
+    text = text.strip()
+    try:
+        return float(text)
+    except ValueError:
+        return text  # "0.1x", or something the attack will name as no size
+
+
+def show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """Our warnings on stderr, others' not at all."""
+    if issubclass(category, SparringWarning):
+        say(f"warning: {message}", "yellow")
+
+
+def quiet() -> None:
+    """Other libraries' bars, reports and advice off: what matters is said by us."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def bar(title: str, *, shown: bool) -> Iterator[Any]:
+    """A progress bar with rate and remaining time, as a context that gives a function of (done, total, note)."""
+    if not shown:
+        yield None
+        return
+    with progress_bar() as progress:
+        task = progress.add_task(clean(title), total=None, note="")
+        yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=note)
+
+
+def progress_bar() -> Any:
+    """Done, all, rate and remaining time, on stderr, gone when it ends."""
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[note]}", markup=False),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left", markup=False),
+        progress.TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def training_bar() -> Any:
+    """A Trainer callback: steps, rate, loss and remaining time of a training run."""
+    from transformers import TrainerCallback
+
+    class Bar(TrainerCallback):  # type: ignore[misc]
+        progress: Any = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.progress = progress_bar()
+            self.progress.start()
+            self.task = self.progress.add_task("training", total=state.max_steps, completed=state.global_step, note="")
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.progress.update(self.task, completed=state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                self.progress.update(self.task, note=f"loss {logs['loss']:.3f}")
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.stop()
+
+        def stop(self) -> None:
+            if self.progress is not None:  # also after an error, or the terminal stays without its cursor
+                self.progress.stop()
+
+    return Bar()
+
+
+def leave_process_group() -> None:
+    """Processes started by torchrun part in order; one that just exits can make its neighbour abort."""
+    if "RANK" in os.environ and "torch" in sys.modules:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,0 +1,123 @@
+"""sparring train"""
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin, get_type_hints
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import SettingError
+from ..settings import assignments, parse, read_yaml
+from ..train.options import FineTune
+from .console import MAIN_PROCESS, AsJson, clean, number, out, print_json, quiet, say, training_bar
+
+
+def train(**flags: Any) -> None:
+    """Fine-tune a model on labelled texts; plain training unless a --method is named.
+
+    Without --model and --data: the MiniLM and the reviews that come with sparring.
+    """
+    as_json, resume = flags.pop("json"), flags.pop("resume")
+    config, pairs = flags.pop("config"), flags.pop("set")
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = _settings(given, config, pairs, resume)
+    quiet()
+    from ..train.finetune import finetune
+
+    if MAIN_PROCESS and not as_json:
+        defaults = [name for name in ("model", "data") if name not in given and config is None and not resume]
+        named = {"model": "the MiniLM that comes with sparring[demo]", "data": "the embedded reviews"}
+        for name in defaults:
+            say(f"no --{name} given: using {named[name]}")
+    show = MAIN_PROCESS and not as_json
+    report = (lambda line: say(f"  {line}", "dim")) if show else (lambda line: None)
+    bar = training_bar() if show else None
+    try:
+        metrics = finetune(settings, resume=resume, callbacks=[bar] if bar else [], report=report)
+    finally:
+        if bar:
+            bar.stop()
+    if not MAIN_PROCESS:
+        return
+    if as_json:
+        print_json({"run": settings.output, **metrics})
+        return
+    table = Table("method", "steps", "time", *metrics.get("eval", {}), box=None)
+    scores = [number(name, value) for name, value in metrics.get("eval", {}).items()]
+    table.add_row(settings.method, str(metrics["steps"]), f"{metrics['train_seconds']:.0f} s", *scores)
+    out.print(table)
+    folder = escape(clean(settings.output))
+    out.print(f"saved in {folder}; next: sparring evaluate {folder} --radius 0,0.03x")
+
+
+def _settings(given: dict[str, Any], config: Path | None, pairs: list[str], resume: bool) -> FineTune:
+    """Flags over --config over defaults; with --resume over what the run began with."""
+    base = FineTune()
+    if resume:
+        from ..train.finetune import settings_of
+
+        if "output" not in given:
+            raise SettingError("--resume needs --output: the folder of the run to continue")
+        base = settings_of(Path(given["output"]))
+    if config is not None:
+        content = read_yaml(config)
+        if isinstance(content.get("settings"), dict) and "versions" in content:
+            content = content["settings"]  # the run.yaml of an earlier run
+        base = parse(FineTune, content, base=base)
+        if config.name == "run.yaml" and "output" not in given:
+            raise SettingError(f"{config} belongs to the run beside it; give this one another folder with --output")
+    name = given.get("method", base.method)
+    kept = base.settings if name == base.method else {}
+    given["settings"] = {**kept, **_method_settings(name, pairs)} if pairs else kept
+    return parse(FineTune, given, base=base)
+
+
+def _method_settings(name: str, pairs: list[str]) -> dict[str, Any]:
+    """`--set` pairs as typed values, checked against the method before anything is loaded."""
+    from ..methods import METHODS, method
+
+    method(name)
+    values = assignments(pairs)
+    checked = parse(METHODS[name], values)
+    return {key: getattr(checked, key) for key in values}
+
+
+def _flags(function: Any) -> Any:
+    """The command with one flag for each field of FineTune, help and default from the field."""
+    hints = get_type_hints(FineTune)
+    parameters = []
+    for field in dataclasses.fields(FineTune):
+        if field.name == "settings":
+            continue
+        kinds = [k for k in get_args(hints[field.name]) if k is not type(None)]
+        optional = get_origin(hints[field.name]) is Union or type(None) in get_args(hints[field.name])
+        kind = kinds[0] if optional else hints[field.name]
+        kind = str if get_origin(kind) is Literal else kind
+        flag = "--" + field.name.replace("_", "-")
+        default = "none" if field.default is None else field.default
+        option = typer.Option(
+            f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+            help=f"{field.metadata['help']} (default: {default})",
+            show_default=False,
+        )
+        parameters.append(_keyword(field.name, Annotated[Optional[kind], option], None))  # noqa: UP045
+    setting = typer.Option("--set", help="A setting of the method, such as --set radius=0.2x; repeatable.")
+    parameters += [
+        _keyword("set", Annotated[list[str], setting], []),
+        _keyword("config", Annotated[Optional[Path], typer.Option(help="YAML file of these settings.")], None),  # noqa: UP045
+        _keyword("resume", Annotated[bool, typer.Option(help="Continue the run in --output.")], False),
+        _keyword("json", AsJson, False),
+    ]
+    function.__signature__ = inspect.Signature(parameters)
+    function.__annotations__ = {p.name: p.annotation for p in parameters}
+    return function
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+command = _flags(train)

@@ -1,0 +1,373 @@
+"""Victims under text attacks: the folder of results, several recipes, several victims, the calibrated attacker.
+
+OUTPUT/VICTIM/RECIPE.jsonl         one line an example, written as it ends (RECIPE.calibrated.jsonl: at a temperature)
+OUTPUT/VICTIM/results.json         what the lines add up to
+OUTPUT/VICTIM/report.html          the same to look at, with every example
+OUTPUT/comparison.json             of several victims, on the same examples
+
+With one victim its files lie in OUTPUT itself.
+"""
+
+import datetime
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..attack.calibrate import calibrated as calibrated_temperature
+from ..attack.engine import Memory
+from ..attack.outcome import Outcome, compare, summary, worst_case
+from ..attack.recipe import Recipe
+from ..attack.records import Record, read_lines
+from ..attack.report import write_report
+from ..attack.run import Results, attack
+from ..attack.similarity import Encoder
+from ..attack.victim import ModelVictim, Victim, as_victim
+from ..data.load import Examples, load
+from ..errors import DataError, ModelError, RunError, SettingError
+from ..train.folder import RUN, read_run, versions, write_json
+from .metrics import interval
+from .run import run_examples
+
+Progress = Callable[[str, int, int, int], None]
+"""Called with (what is going on, examples done, all of them, broken ones)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackJob:
+    """What to attack, with what."""
+
+    victims: tuple[str, ...]
+    """Run folders, model folders or hub names."""
+    recipes: tuple[Recipe, ...]
+    data: str | None = None
+    """Default: the held-out data of the run."""
+    split: str | None = None
+    text: tuple[str, ...] | None = None
+    label: str | None = None
+    examples: int | None = None
+    """That many rows, drawn with a fixed seed."""
+    frozen: tuple[int, ...] = ()
+    """Numbers of the text columns that no attack may touch."""
+    budget: int | None = None
+    calibrated: bool = False
+    seed: int = 0
+    half: bool | None = None
+    output: Path = Path("attacks")
+    resume: bool = False
+    transfer: tuple[Path, ...] = ()
+    """Files of adversarial rows made against another victim: RECIPE.jsonl, or labelled data of any kind."""
+    command: str | None = None
+    """For the report."""
+
+
+def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Run what is missing, write results and reports, and return everything as one plain record.
+
+    {"victims": [{"victim", "data", "attacks": [...], "worst_case", "minimum", "transfer"}], "comparison": [...]}.
+    With torchrun every process takes its share of the examples; the record is complete in all of them.
+    Raises SparringError for anything a user can mend; finished examples are kept.
+    """
+    if not job.recipes and not job.transfer:
+        raise SettingError("there is nothing to do: name a recipe, or a file of adversarial rows with --transfer")
+    names = [f"{recipe.name}" for recipe in job.recipes]
+    if len(set(names)) < len(names):
+        raise SettingError(f"each recipe once: {', '.join(names)}")
+    if job.budget is not None and job.budget < 1:
+        raise SettingError(f"--budget is {job.budget}; the first query is that of the original, so give 1 or more")
+    folders = _folders(job)
+    _start_processes()
+    encoder = _encoder()
+    records, attacks = [], []
+    for victim, folder in zip(job.victims, folders, strict=True):
+        record, outcomes = _attack_victim(job, victim, folder, encoder, progress)
+        records.append(record)
+        attacks.append(outcomes)
+    result: dict[str, Any] = {"victims": records}
+    if len(records) > 1:
+        result["comparison"] = _comparison(job, attacks)
+        if _is_main():
+            write_json(job.output / "comparison.json", result["comparison"])
+    return result
+
+
+def _attack_victim(
+    job: AttackJob, name: str, folder: Path, encoder: Encoder | None, progress: Progress | None
+) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
+    victim = as_victim(name, half=job.half)
+    examples = _examples(job, name, victim)
+    frozen = tuple(number for number in job.frozen if number < len(examples.texts[0]))
+    if frozen != job.frozen or len(frozen) == len(examples.texts[0]):
+        raise SettingError(f"--frozen {job.frozen}: the texts have {len(examples.texts[0])} columns, from 0")
+    runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
+    if job.calibrated:
+        temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
+        runs += [(f"{recipe.name}.calibrated", recipe, round(temperature, 6)) for recipe in job.recipes]
+    head = {"victim": _fingerprint(name), "data": examples.digest, "rows": len(examples.texts), "frozen": list(frozen)}
+    memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
+    attacks: list[dict[str, Any]] = []
+    outcomes: dict[str, list[Outcome]] = {}
+    kept_by: dict[str, Record] = {}
+    for title, recipe, temperature in runs:
+        settings = {"seed": job.seed, "budget": job.budget, "temperature": temperature}
+        kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).describe(), **settings})
+    begun = {title: len(_begun(kept, job.resume)) for title, kept in kept_by.items()}
+    _wait()  # before any process writes what another would take for an earlier call's
+    for title, recipe, temperature in sorted(runs, key=lambda run: job.recipes.index(run[1])):
+        kept = kept_by[title]
+        tick = None if progress is None else _titled(progress, title)
+        results = attack(
+            victim,
+            examples,
+            recipe,
+            budget=job.budget,
+            temperature=temperature,
+            seed=job.seed,
+            frozen=frozen,
+            encoder=encoder,
+            record=kept,
+            memory=memory,
+            progress=tick,
+        )
+        _wait()
+        found = kept.read()
+        outcomes[title] = [found[row] for row in sorted(found)]
+        attacks.append(_entry(title, results, outcomes[title], begun[title]))
+    record: dict[str, Any] = {
+        "victim": name,
+        "data": {"origin": examples.origin, "rows": len(examples.texts), "sha256": examples.digest},
+        "notes": list(examples.notes),
+        "labels": list(examples.label_names),
+        "attacks": attacks,
+        "worst_case": worst_case(outcomes.values()) if len(outcomes) > 1 else None,
+        "minimum": _minimum(job, outcomes) if job.calibrated else None,
+        "transfer": [_transfer(path, victim, examples) for path in job.transfer],
+        "versions": versions(),
+    }
+    if _is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "results.json", record)
+        if attacks:
+            write_report(folder / "report.html", _report(job, record, outcomes))
+    return record, outcomes
+
+
+def _entry(title: str, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
+    """One attack in results.json: recipe, summary, and what it cost."""
+    return {
+        "title": title,
+        **results.recipe,
+        "temperature": results.temperature,
+        "budget": results.budget,
+        "seed": results.seed,
+        "summary": asdict(summary(outcomes)),
+        "seconds": results.seconds,
+        "resumed_after": before,
+        "service_seconds": dict(results.work.seconds),
+        "service_answers": dict(results.work.answered),
+    }
+
+
+def _minimum(job: AttackJob, outcomes: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
+    """Of each recipe: accuracy at T = 1, calibrated, and where either attacker wins an example."""
+    found = []
+    for recipe in job.recipes:
+        plain, warm = outcomes[recipe.name], outcomes[f"{recipe.name}.calibrated"]
+        found.append(
+            {
+                "recipe": recipe.name,
+                "plain": worst_case([plain])["accuracy"],
+                "calibrated": worst_case([warm])["accuracy"],
+                **worst_case([plain, warm]),
+            }
+        )
+    return found
+
+
+def _comparison(job: AttackJob, attacks: list[dict[str, list[Outcome]]]) -> list[dict[str, Any]]:
+    """The first victim against each other one: clean, under each attack, and under all of them."""
+    found = []
+    for name, other in zip(job.victims[1:], attacks[1:], strict=True):
+        for title in attacks[0]:
+            found.append(
+                {"a": job.victims[0], "b": name, "attack": title, "result": compare(attacks[0][title], other[title])}
+            )
+    return found
+
+
+def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
+    """Accuracy on adversarial rows that were made against another victim: a weak attack, and labelled so."""
+    if path.suffix == ".jsonl" and _is_attack(path):
+        head, outcomes = read_lines(path)
+        rows = [(o.adversarial, o.label) for o in outcomes if o.status == "success" and o.adversarial is not None]
+        made_for = str(head.get("victim", ""))
+    else:
+        loaded = load(str(path), split="test", like=examples)
+        rows = [(fields, int(label)) for fields, label in zip(loaded.texts, loaded.labels, strict=True)]
+        made_for = "unknown"
+    if not rows:
+        raise DataError(f"{path} holds no adversarial row")
+    texts = list(dict.fromkeys(fields for fields, _ in rows if fields is not None))
+    answers = dict(zip(texts, victim.exact.answer(texts), strict=True))
+    right = sum(int(answers[fields].argmax()) == gold for fields, gold in rows if fields is not None)
+    low, high = interval(right, len(rows))
+    return {
+        "kind": "transfer",
+        "file": str(path),
+        "made_for": made_for,
+        "rows": len(rows),
+        "accuracy": right / len(rows),
+        "low": low,
+        "high": high,
+    }
+
+
+def _is_attack(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(11) == b'{"attack": '
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _examples(job: AttackJob, name: str, victim: Victim) -> Examples:
+    """The rows to attack; their classes are those of the victim."""
+    folder = Path(name)
+    if (folder / RUN).is_file():
+        examples = run_examples(
+            folder, read_run(folder), data=job.data, split=job.split, text=job.text, label=job.label, limit=job.examples
+        )
+    else:
+        if job.data is None:
+            raise SettingError(f"{name} is no run of sparring and has no held-out data; name labelled data with --data")
+        like = None
+        if isinstance(victim, ModelVictim):
+            config: Any = victim.model.config
+            names = [str(config.id2label[i]) for i in range(victim.classes)]
+            if all(label.upper() != f"LABEL_{i}" for i, label in enumerate(names)):
+                like = Examples((), (), tuple(names), "accuracy", name, "", ())
+        examples = load(
+            job.data, split=job.split or "test", text=job.text, label=job.label, like=like, limit=job.examples
+        )
+    if examples.is_regression:
+        raise SettingError("text attacks need classes, and these labels are quantities")
+    if isinstance(victim, ModelVictim) and max(examples.labels) >= victim.classes:
+        raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {victim.classes}")
+    return replace(examples, notes=tuple(note for note in examples.notes))
+
+
+def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Outcome]]) -> Any:
+    labels = record["labels"]
+
+    def label(number: int | None) -> str | None:
+        return None if number is None else labels[number] if number < len(labels) else str(number)
+
+    recipes = []
+    for entry in record["attacks"]:
+        figures = dict(entry["summary"])
+        for name, key in (
+            ("clean_accuracy", "clean_interval"),
+            ("accuracy_under_attack", "attacked_interval"),
+            ("success_rate", "success_interval"),
+        ):
+            figures[f"{name}_low"], figures[f"{name}_high"] = figures.pop(key)
+        recipes.append(
+            {
+                "recipe": entry["recipe"],
+                "variant": entry["variant"],
+                "calibrated": entry["title"].endswith(".calibrated"),
+                "temperature": entry["temperature"],
+                "stand_ins": entry["stand_ins"],
+                "off": entry["off"],
+                "settings": entry["constants"],
+                "summary": {**figures, "seconds": entry["seconds"]},
+                "outcomes": [
+                    {
+                        **o.write(),
+                        "label": label(o.label),
+                        "predicted": label(o.predicted),
+                        "attacked": label(o.attacked),
+                        "clean_confidence": o.gold_before,
+                        "attacked_confidence": o.gold_after,
+                    }
+                    for o in outcomes[entry["title"]]
+                ],
+            }
+        )
+    return {
+        "title": f"{record['victim']} under attack",
+        "victim": record["victim"],
+        "data": record["data"],
+        "versions": record["versions"],
+        "command": job.command,
+        "recipes": recipes,
+        "worst_case": record["worst_case"],
+        "minimum": record["minimum"],
+        "comparison": None,
+    }
+
+
+def _folders(job: AttackJob) -> list[Path]:
+    """Where the files of each victim go."""
+    if len(job.victims) == 1:
+        return [job.output]
+    names = [Path(victim).name for victim in job.victims]
+    if len(set(names)) < len(names):
+        raise SettingError(f"two victims have the same name: {', '.join(names)}; attack them one by one")
+    return [job.output / name for name in names]
+
+
+def _begun(record: Record, resume: bool) -> dict[int, Outcome]:
+    """What an earlier call finished; RunError if there is something and nobody asked to go on."""
+    paths = record.paths()
+    if paths and not resume:
+        raise RunError(
+            f"{paths[0]} exists already; go on with --resume, choose another --output, or delete it to begin anew"
+        )
+    return record.read()
+
+
+def _fingerprint(name: str) -> str:
+    """What the weights of a victim are: its name, and a hash over the ends of its weights files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(name).glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {size}".encode())
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return f"{name} {digest.hexdigest()[:16]}"
+
+
+def _titled(progress: Progress, title: str) -> Callable[[int, int, int], None]:
+    return lambda done, total, broken: progress(title, done, total, broken)
+
+
+def _encoder() -> Encoder | None:
+    """For the similarity in the results; without the packaged MiniLM it is not measured."""
+    try:
+        return Encoder.default()
+    except (ModelError, DataError):
+        return None
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _start_processes() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        if not dist.is_initialized():  # one process may finish hours before another
+            dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+
+
+def _wait() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
