@@ -5,20 +5,23 @@ BIN := .venv/bin
 export HF_HOME := $(CURDIR)/.cache/huggingface
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export SPARRING_HOME := $(CURDIR)/.cache/sparring
 PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check docs clean
 
-# Train a real pre-trained MiniLM on the embedded reviews, without and with an adversary, and compare them.
+# Train a real pre-trained MiniLM on the embedded reviews, without and with an adversary; attack and compare them.
 demo: .venv/demo
 	rm -rf runs/demo
 	$(BIN)/sparring train --method standard $(DEMO) --output runs/demo/standard
 	$(BIN)/sparring train --method fgm $(DEMO) --output runs/demo/fgm
 	$(BIN)/sparring evaluate runs/demo/standard runs/demo/fgm --limit 200 --restarts 0 --no-sanity --radius $(DEMO_RADII)
+	$(BIN)/sparring attack runs/demo/standard runs/demo/fgm --recipe deepwordbug --examples 200 --output runs/demo/attacks
 DEMO := --limit 1500 --epochs 1 --learning-rate 2e-4
 DEMO_RADII := 0.025x,0.05x
 
 test: .venv/dev
+	@command -v chromium >/dev/null || echo "no chromium here: the tests of the report in a browser are skipped"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 # What CI runs besides the tests.

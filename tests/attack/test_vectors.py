@@ -24,7 +24,7 @@ def letters(number: int) -> str:
 
 def test_neighbours_are_sorted_by_cosine_and_a_word_is_not_its_own():
     found = neighbours(WORDS, VECTORS, 3)
-    assert [word for word, _ in found.near("good", 3)] == ["great", "fine", "bad"][:2] + ["awful"]
+    assert [word for word, _ in found.near("good", 3)] == ["great", "fine", "awful"]
     assert found.near("good", 1) == [("great", pytest.approx(5 / 26**0.5, abs=1e-6))]
     assert found.cosine("good", "fine") == pytest.approx(0.5**0.5, abs=1e-6)
     assert found.cosine("good", "bad") == -1.0
@@ -171,7 +171,9 @@ def test_a_table_is_saved_and_read_as_it_was(tmp_path):
 
 
 def test_a_json_table_has_neighbours_without_cosines(tmp_path):
-    (tmp_path / "n.json").write_text(json.dumps({"Good": ["fine", "great", "a b", "good", "fine"], "bad": [], "": ["x"]}))
+    (tmp_path / "n.json").write_text(
+        json.dumps({"Good": ["fine", "great", "a b", "good", "fine"], "bad": [], "": ["x"]})
+    )
     found = Neighbours.read(tmp_path / "n.json")
     assert found.near("good", 50) == [("fine", None), ("great", None)]
     assert found.near("GOOD", 1) == [("fine", None)]
@@ -231,7 +233,7 @@ class Pieces:
 )
 def test_whole_words_of_letters_are_taken_from_a_tokenizer(pieces, words):
     assert list(whole_words(Pieces(pieces))) == words
-    assert [pieces[i] for i in whole_words(Pieces(pieces)).values()][0] == pieces[1]
+    assert whole_words(Pieces(pieces))["good"] == 1
 
 
 def test_an_embedding_table_gives_neighbours_and_ids_beyond_it_are_left_out():

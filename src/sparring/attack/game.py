@@ -94,17 +94,18 @@ class Game:
 
     def restart(self) -> None:
         """Begin anew after the first query: random draws as at first. Corrections stay."""
-        opened = self.original.fields in self._corrected
+        opened = self.original.fields in self._known
         self.queries, self.repeats = int(opened), 0
         self._asked: set[Fields] = {self.original.fields} if opened else set()
         self.random = np.random.default_rng(make_key("text attack", *self._key) & (2**63 - 1))
         """Of this example alone."""
 
     def open(self) -> Search[Answers]:
-        """The first query: the original text, in full precision."""
-        answers = yield from self._exact(self.original)
+        """The first query: the original text."""
+        (found,) = yield Ask(self.victim.quick, [self.original.fields])
+        self._known[self.original.fields] = found
         self.restart()
-        return answers
+        return self.clean()
 
     def ask(self, texts: Sequence[Text]) -> Search[Answers]:
         """Class scores of candidate texts. Raises OutOfQueries when the budget is used up already."""
@@ -131,14 +132,9 @@ class Game:
 
         If it does not, the answer is remembered, so that a search begun anew sees it.
         """
-        answers = yield from self._exact(text)
-        return bool(answers.broken[0])
-
-    def _exact(self, text: Text) -> Search[Answers]:
         (found,) = yield Ask(self.victim.exact, [text.fields])
-        self._known.setdefault(text.fields, found)
         self._corrected[text.fields] = found
-        return Answers(self._heated(found[None]), self.gold, 1)
+        return bool(Answers(self._heated(found[None]), self.gold, 1).broken[0])
 
     def answer(self, text: Text) -> Answers | None:
         """What is known of a text already; None when it was never asked about."""
@@ -147,7 +143,7 @@ class Game:
 
     def clean(self) -> Answers:
         """What the victim said to the original."""
-        return Answers(self._heated(self._corrected[self.original.fields][None]), self.gold, 1)
+        return Answers(self._heated(self._known[self.original.fields][None]), self.gold, 1)
 
     def _heated(self, log_probabilities: np.ndarray) -> np.ndarray:
         if self.temperature == 1.0:

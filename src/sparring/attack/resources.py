@@ -64,8 +64,8 @@ _ALL = (
     Resource(
         "wordnet",
         "WordNet 3.0: synonyms of PWWS and others",
-        "run `apt-get install wordnet-base` on Debian and Ubuntu, or `sparring resources add wordnet --from FOLDER` with "
-        "the files data.noun, index.noun, noun.exc, ...",
+        "run `apt-get install wordnet-base` on Debian and Ubuntu, or `sparring resources add wordnet --from FOLDER` "
+        "with the files data.noun, index.noun, noun.exc, ...",
         "WordNet licence (Princeton University)",
         ("wordnet",),
     ),
@@ -82,9 +82,9 @@ _ALL = (
         "counterfitted",
         "counter-fitted word vectors or a table of neighbours in them: synonyms of TextFooler, A2T and others",
         "take word_vectors/counter-fitted-vectors.txt.zip of https://github.com/nmrksic/counter-fitting (Mrkšić et "
-        "al., NAACL 2016) or data/counterfitted_neighbors.json of "
-        "https://github.com/robinjia/certified-word-sub (at most 8 neighbours a word, no cosines; Jia et al. 2019), and "
-        "run `sparring resources add counterfitted --from FILE`; any other file of word vectors will do too",
+        "al., NAACL 2016) or data/counterfitted_neighbors.json of https://github.com/robinjia/certified-word-sub (at "
+        "most 8 neighbours a word, no cosines; Jia et al. 2019), and run `sparring resources "
+        "add counterfitted --from FILE`; any other file of word vectors will do too",
         "Apache-2.0 (vectors), MIT (table)",
         (),
         {"counterfitted_neighbors.json": "103247143f39bd5dd66850f3a912393392641dbd98093c61e2b24a4cc8a96fb0"},

@@ -18,6 +18,7 @@ from .engine import Search
 from .game import Answers, Game, pick
 from .text import Text
 from .transform import Transform
+from .transform.combine import allowed_candidates, together
 
 Importance = Callable[[Game, Transform, Sequence[Constraint], list[int]], Search[np.ndarray]]
 """How much each of the words (indices) matters: (n,) float64."""
@@ -138,18 +139,11 @@ def all_candidates(
     text: Text, transform: Transform, constraints: Sequence[Constraint], words: list[int]
 ) -> Search[tuple[list[Text], np.ndarray]]:
     """The allowed candidates of all words, and (N,) which of the words (its position) each belongs to."""
-    found: list[Text] = []
-    owners: list[int] = []
-    for place, index in enumerate(words):
-        candidates = yield from transform.candidates(text, index)
-        found += candidates
-        owners += [place] * len(candidates)
-    if constraints:
-        kept = yield from allowed(constraints, text.start, text, found)
-        chosen = {id(candidate) for candidate in kept}
-        owners = [owner for owner, candidate in zip(owners, found, strict=True) if id(candidate) in chosen]
-        found = kept
-    return found, np.array(owners, dtype=np.int64)
+    parts = yield from together(
+        [allowed_candidates(transform, constraints, text.start, text, index) for index in words]
+    )
+    owners = np.repeat(np.arange(len(words)), [len(part) for part in parts])
+    return [candidate for part in parts for candidate in part], owners
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -356,7 +356,7 @@ def _binary(file: IO[bytes], width: int) -> Iterator[tuple[str, np.ndarray]]:
 
 def is_word(text: str) -> bool:
     """Whether a string is one word as `Text` sees them, with nothing before or after it."""
-    return WORD.fullmatch(text) is not None
+    return bool(WORD.findall(text) == [text])
 
 
 def whole_words(tokenizer: Any) -> dict[str, int]:

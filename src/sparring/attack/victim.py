@@ -20,7 +20,7 @@ from ..settings import read_yaml
 from .engine import Service
 
 Fields = tuple[str, ...]
-DOUBT = 0.2
+DOUBT = 0.15
 """An answer in half precision is asked again in full if its margin (difference of log-probabilities) is smaller."""
 
 
@@ -31,7 +31,7 @@ class Victim(Protocol):
     quick: Service
     """Scores of candidates: in half precision where that is faster and the answer is clear."""
     exact: Service
-    """A fresh forward in full precision: of the original texts, and of every text that is claimed to break it."""
+    """A fresh forward in full precision: of every text that is claimed to break it."""
     gradient: Service | None
     """Items (fields, gold) to `TokenGradient`; None for a black box."""
     unknown: str

@@ -172,28 +172,17 @@ def _typed(name: str, value: str, default: Any) -> Any:
 def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for note in record["notes"]:
         say(f"  {note}", "dim")
+    say(f"  {record['data']['rows']} examples; words: share changed in successes; queries: mean", "dim")
     if titled:
         out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
     table = Table(box=None, header_style="bold")
-    headings = (
-        "recipe",
-        "examples",
-        "clean",
-        "under attack",
-        "broken",
-        "words changed",
-        "queries",
-        "similarity",
-        "time",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "recipe" else "right")
+    for heading in ("recipe", "clean", "under attack", "broken", "words", "queries", "similar", "time"):
+        table.add_column(heading, justify="left" if heading == "recipe" else "right", no_wrap=True)
     for entry in record["attacks"]:
         s = entry["summary"]
         low, high = s["attacked_interval"]
         table.add_row(
             _title(entry),
-            str(s["examples"]),
             _share(s["clean_accuracy"]),
             f"{_share(s['accuracy_under_attack'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]",
             _share(s["success_rate"]),
@@ -205,11 +194,11 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for entry in record["transfer"]:
         low, high = entry["low"], entry["high"]
         shown = f"{_share(entry['accuracy'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]"
-        table.add_row(f"transfer: {escape(clean(Path(entry['file']).name))}", str(entry["rows"]), "", shown, *[""] * 5)
+        table.add_row(f"transfer: {escape(clean(Path(entry['file']).name))}", "", shown, *[""] * 5)
     worst = record["worst_case"]
     if worst is not None:
         shown = f"{_share(worst['accuracy'])} [dim]({100 * worst['low']:.1f}-{100 * worst['high']:.1f})[/dim]"
-        table.add_row("worst case of all", str(worst["examples"]), "", shown, *[""] * 5)
+        table.add_row("worst case", "", shown, *[""] * 5)
     out.print(table)
     for line in record["minimum"] or []:
         out.print(
@@ -231,7 +220,7 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
 
 
 def _title(entry: dict[str, Any]) -> str:
-    return f"{entry['recipe']} (T = {entry['temperature']:.3g})" if entry["temperature"] != 1 else str(entry["recipe"])
+    return f"{entry['recipe']} T={entry['temperature']:.3g}" if entry["temperature"] != 1 else str(entry["recipe"])
 
 
 def _share(value: float | None) -> str:

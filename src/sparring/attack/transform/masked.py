@@ -151,7 +151,7 @@ class BertAttackSwap:
         spaced = source.fields[field][:start][-1:].isspace()
         words = yield from self._words(found[place], spaced)
         kept = (in_case_of(word, old) for word in words if word.lower() not in self.stopwords)
-        return [text.replace(index, new) for new in _unlike(old, kept)]
+        return [text.replace(index, new) for new in _unlike(old, _unlike(source.slots[index], kept))]
 
     def bound(self, victim: "Victim") -> Self:
         """The same: nothing of the victim is needed."""
