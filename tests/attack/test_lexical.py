@@ -33,6 +33,7 @@ WEIGHTS = {
     "i word fast": {"JJ": 2.0, "RB": 2.0},  # a tie: the last tag of the alphabet wins
     "i+1 word !YEAR": {"IN": 5.0},
     "i+2 word -END-": {"XX": 0.1},
+    "i+2 word fast": {"XX": 4.0},
     "i-2 word -START2-": {"RB": 0.2},
 }
 CERTAIN = {"the": "DT", "to": "TO"}
@@ -136,7 +137,8 @@ def test_tags_follow_the_features(tagger):
     assert tagger.tag(["to", "run"]) == ["TO", "VB"]  # 1 + 2 against 0.5
     assert tagger.tag(["a", "joyful", "walk"]) == ["NN", "JJ", "NN"]
     assert tagger.tag(["in", "1999"]) == ["IN", "NN"]
-    assert tagger.tag(["a", "a", "fast"])[2] == "RB"
+    assert tagger.tag(["a", "a", "fast"]) == ["XX", "NN", "RB"]
+    assert tagger.tag(["a", "a", "run"])[0] == "NN"  # what was remembered of another sentence does no harm
     assert tagger.universal(("in", "1999"), 0) == "ADP"
     assert tagger.tag([]) == []
 

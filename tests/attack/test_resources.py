@@ -188,6 +188,22 @@ def test_a_failed_addition_keeps_the_earlier_one(tmp_path):
     assert [entry.name for entry in home().iterdir()] == ["counterfitted"]
 
 
+def test_the_earlier_one_is_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    add("counterfitted", table(tmp_path))
+    rename = Path.rename
+
+    def fails(path, target):
+        if path.name.startswith(".counterfitted.") and not path.name.endswith(".replaced"):
+            raise PermissionError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(DataError, match="cannot add"):
+        add("counterfitted", table(tmp_path))
+    assert find("counterfitted").is_file()
+    assert [entry.name for entry in home().iterdir()] == ["counterfitted"]
+
+
 def test_a_model_is_added_without_its_pickle(tmp_path):
     folder = add("masked_lm", model(tmp_path / "lm"))
     assert sorted(path.name for path in folder.iterdir()) == [

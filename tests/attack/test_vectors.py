@@ -168,6 +168,9 @@ def test_a_table_is_saved_and_read_as_it_was(tmp_path):
     again = Neighbours.read(tmp_path / "n.npz", "again")
     assert again.name == "again" and again.words == found.words
     assert again.near("good", 3) == found.near("good", 3) and again.cosine("good", "bad") == -1.0
+    Neighbours("x", ["good"], table=np.array([[7]])).save(tmp_path / "n.npz")
+    with pytest.raises(DataError, match="damaged"):
+        Neighbours.read(tmp_path / "n.npz")
 
 
 def test_a_json_table_has_neighbours_without_cosines(tmp_path):
@@ -254,6 +257,11 @@ def test_a_swap_restores_case_and_gives_no_word_twice():
     assert alone(swap.candidates(text, 1)) == []
     assert [c.slots[0] for c in alone(NeighbourSwap(found, 1).candidates(text, 0))] == ["Fine"]
     assert swap.name == "synonyms: 50 neighbours in a table"
+
+
+def test_a_table_that_gives_a_word_itself_makes_no_candidate_of_it():
+    found = Neighbours("x", ["good", "fine"], table=np.array([[0, 1], [-1, -1]]))
+    assert [c.fields[0] for c in alone(NeighbourSwap(found).candidates(Text.of("Good"), 0))] == ["Fine"]
 
 
 def test_neighbours_of_many_words_are_found_in_one_call_and_once():

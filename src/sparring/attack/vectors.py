@@ -192,8 +192,9 @@ class Neighbours:
         with np.load(path, allow_pickle=False) as stored:
             words = json.loads(stored["sparring_words"].tobytes())
             arrays = {key: stored[key] for key in ("vectors", "table", "cosines") if key in stored}
-        if any(x.ndim != 2 or len(x) != len(words) for x in arrays.values()):
-            raise DataError(f"{path} is damaged: {len(words)} words, and arrays of another length")
+        ids = arrays.get("table", np.zeros((len(words), 0)))
+        if any(x.ndim != 2 or len(x) != len(words) for x in arrays.values()) or (ids >= len(words)).any():
+            raise DataError(f"{path} is damaged: {len(words)} words, and arrays of another length or range")
         return cls(name, words, **arrays)
 
     def _has(self, row: int, k: int) -> bool:
