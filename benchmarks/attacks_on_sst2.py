@@ -2,8 +2,7 @@
 
     python benchmarks/attacks_on_sst2.py --victim runs/standard --data sst2/test.csv --masked-lm runs/masked_lm
 
-The victim is a MiniLM trained with `sparring train --data sst2/train.csv --eval-data sst2/dev.csv --learning-rate 2e-4`;
-the masked language model comes from `train_masked_lm.py`. Searches over populations, with a masked language model, and
+The victim is a MiniLM: `sparring train --data sst2/train.csv --eval-data sst2/dev.csv --learning-rate 2e-4`. The masked language model comes from `train_masked_lm.py`. Searches over populations, with a masked language model, and
 Charmer see `--few` of the `--examples`. Each recipe is one JSON line in benchmarks/results/attacks_on_sst2.jsonl;
 recipes that are there already are not repeated.
 """
@@ -93,7 +92,9 @@ def main() -> None:
         if (name, options.variant) in there or (name in masked and not options.masked_lm):
             continue
         record = one(name, options, options.variant)
-        print({key: record[key] for key in ("recipe", "under_attack", "queries", "words_changed", "seconds")}, flush=True)
+        print(
+            {key: record[key] for key in ("recipe", "under_attack", "queries", "words_changed", "seconds")}, flush=True
+        )
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

@@ -14,7 +14,8 @@ from sparring.attack.run import RESTARTS, attack
 from sparring.attack.search import at_random, by_deletion, greedy
 from sparring.attack.text import Text
 
-WEIGHTS = {"great": 2.0, "good": 1.0, "dull": -3.0, "poor": -1.5, "nice": 0.5}
+WEIGHTS = {"great": 2.0, "good": 1.0, "dull": -3.0, "poor": -1.5, "nice": 0.5, "okay": 0.4}
+MANY = {f"w{number}": 0.1 for number in range(RESTARTS + 5)}
 
 
 def recipe(words, importance=by_deletion):
@@ -44,13 +45,13 @@ def test_queries_count_texts_asked_about_and_repeats_those_asked_before():
     assert (played.queries, played.repeats) == (6, 3)
     alone(played.ask([]))
     assert (played.queries, played.repeats) == (6, 3)
-    assert len(played.victim.quick.items) == 2  # the original was answered in full precision at first
+    assert played.victim.quick.items == [("a good film",), ("a nice film",), ("a poor film",)]
 
 
 def test_a_budget_cuts_questions_off_and_then_ends_the_search():
     played = game("a good film", 1, BagOfWords(WEIGHTS), budget=3)
     text = played.original
-    answers = alone(played.ask([text.replace(1, word) for word in ("nice", "okay", "dull", "poor")]))
+    answers = alone(played.ask([text.replace(1, word) for word in ("nice", "great", "dull", "poor")]))
     assert answers.answered == 2 and played.queries == 3
     assert np.isfinite(answers.harm[:2]).all() and (answers.harm[2:] == -math.inf).all()
     assert not answers.broken.any() and (answers.margin[2:] == -math.inf).all()
@@ -95,10 +96,9 @@ def test_random_draws_depend_on_seed_and_row_alone():
 
 def test_a_refuted_success_begins_the_search_anew_and_the_counts_are_those_of_the_last_play():
     words = {"good": ["nice", "okay", "dull"], "film": ["movie"]}
-    lying = Liar({**WEIGHTS, "okay": 0.6}, lambda fields: "nice" in fields[0])
+    lying = Liar(WEIGHTS, lambda fields: "nice" in fields[0])
     (found,) = attack(lying, [("a good film", 1)], recipe(words)).outcomes
-    honest = BagOfWords({**WEIGHTS, "okay": 0.6})
-    (wanted,) = attack(honest, [("a good film", 1)], recipe(words)).outcomes
+    (wanted,) = attack(BagOfWords(WEIGHTS), [("a good film", 1)], recipe(words)).outcomes
     assert found == wanted and found.status == "success" and found.adversarial == ("a dull film",)
     assert found.queries == 1 + 3 + 3 and found.repeats == 0
     asked = [item for item in lying.quick.items if "nice" in item[0]]
@@ -117,29 +117,23 @@ def test_random_draws_are_the_same_when_a_search_begins_anew():
 
 
 def test_a_victim_that_is_a_dice_ends_with_a_note_and_no_success():
-    words = {"good": [f"w{number}" for number in range(RESTARTS + 5)]}
-    (found,) = attack(Liar(WEIGHTS, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
+    words = {"good": list(MANY)}
+    (found,) = attack(Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
     assert found.status == "failed" and "does not stand by its answers" in found.note
     assert found.adversarial is None and found.attacked is None and found.gold_after is None
     assert found.queries == 1 + 3 + RESTARTS + 5
 
 
 def test_a_victim_that_lies_often_is_still_broken_by_what_is_true():
-    words = {"good": [*(f"w{number}" for number in range(RESTARTS)), "dull"]}
-    (found,) = attack(Liar(WEIGHTS, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
+    words = {"good": [*list(MANY)[:RESTARTS], "dull"]}
+    (found,) = attack(Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
     assert found.status == "success" and found.adversarial == ("a dull film",)
-
-
-def test_the_first_answer_is_in_full_precision():
-    lying = Liar(WEIGHTS, lambda fields: fields == ("a good film",))
-    (found,) = attack(lying, [("a good film", 1)], recipe({"good": ["okay"]})).outcomes
-    assert found.predicted == 1 and found.gold_before == pytest.approx(1 / (1 + math.exp(-1)))
 
 
 def test_verification_asks_anew_and_is_no_query():
     victim = BagOfWords(WEIGHTS)
     (found,) = attack(victim, [("a good film", 1)], recipe({"good": ["dull"]})).outcomes
-    assert victim.exact.items == [("a good film",), ("a dull film",)]
+    assert victim.exact.items == [("a dull film",)] and len(victim.quick.items) == 5
     assert found.queries == 1 + 3 + 1 and found.gold_after == pytest.approx(1 / (1 + math.exp(3)))
 
 
@@ -148,7 +142,7 @@ def test_no_budget_is_ever_exceeded_and_what_it_cut_off_is_a_failure(budget):
     words = {"good": ["nice", "okay"], "film": ["movie"], "great": ["good", "dull"]}
     victim = BagOfWords(WEIGHTS)
     (found,) = attack(victim, [("a great good film", 1)], recipe(words), budget=budget).outcomes
-    assert found.queries <= budget and len(set(victim.quick.items)) <= budget - 1
+    assert found.queries <= budget and len(set(victim.quick.items)) <= budget
     assert (found.status == "success") == (budget >= 1 + 4 + 2)
     if budget < 1 + 4 + 1:
         assert "budget" in found.note

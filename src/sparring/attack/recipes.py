@@ -28,7 +28,6 @@ from .masked_lm import MaskedLM
 from .population import genetic as genetic_search
 from .population import pso as pso_search
 from .recipe import Recipe, Variant
-from .resources import find
 from .search import by_deletion, by_flip, by_flip_of_unknown, by_saliency, by_unknown, greedy
 from .search import pwws as pwws_search
 from .similarity import Encoder, SentenceSimilarity
@@ -148,7 +147,7 @@ def bert_attack(
             importance=by_flip_of_unknown if paper else by_unknown,
             choice=_first if paper else _most_similar(without),
         ),
-        transform=BertAttackSwap(_masked_lm(masked_lm), k),
+        transform=BertAttackSwap(MaskedLM.load(masked_lm), k, anew=not paper),
         constraints=constraints,
         off=(*off, "antonym filter by counter-fitted vectors (cosine 0.4)") if paper else off,
         stand_ins=() if paper else (_ENCODER_STANDS_IN,),
@@ -176,7 +175,7 @@ def bae(
     _known(without)
     if kind not in ("R", "I", "R+I"):
         raise SettingError(f"bae: kind is {kind!r}; choose R (replace), I (insert) or R+I")
-    lm = _masked_lm(masked_lm)
+    lm = MaskedLM.load(masked_lm)
     threshold = 0.9800665778 if variant == "paper" else 0.936338023
     replace, insert = MaskedSwap(lm, k), MaskedInsert(lm, k)
     ways: Mapping[str, Transform] = {"R": replace, "I": insert, "R+I": AnyOf(replace, insert)}
@@ -289,7 +288,7 @@ def a2t(*, synonyms: str | Path = "auto", k: int = 20, without: Sequence[str] = 
 def a2t_mlm(*, masked_lm: str | Path | None = None, k: int = 20, without: Sequence[str] = ()) -> Recipe:
     """A2T with words from a masked language model (Yoo & Qi 2021)."""
     _known(without)
-    return _a2t("a2t-mlm", MaskedSwap(_masked_lm(masked_lm), k), k, without)
+    return _a2t("a2t-mlm", MaskedSwap(MaskedLM.load(masked_lm), k), k, without)
 
 
 def _a2t(name: str, transform: Transform, k: int, without: Sequence[str], **more: Callable[[], Constraint]) -> Recipe:
@@ -429,7 +428,7 @@ def clare_recipe(
 ) -> Recipe:
     """CLARE (Li et al., NAACL 2021): replace, insert and merge with a masked language model."""
     _known(without)
-    lm = _masked_lm(masked_lm)
+    lm = MaskedLM.load(masked_lm)
     constraints, off = _constraints(
         without,
         stop_words=StopWords,
@@ -552,10 +551,6 @@ def _constraints(
 def _similar(threshold: float, **settings: Any) -> Callable[[], Constraint]:
     """Sentence similarity by the default encoder, which is loaded when the constraint is made."""
     return lambda: SentenceSimilarity(Encoder.default(), threshold, **settings)
-
-
-def _masked_lm(source: str | Path | None) -> MaskedLM:
-    return MaskedLM.load(source if source is not None else find("masked_lm"))
 
 
 def _vectors(swap: Transform) -> Any:

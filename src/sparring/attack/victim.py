@@ -54,8 +54,8 @@ class ModelVictim:
     """A Hugging Face classifier with its tokenizer. It runs in eval mode, and its own modes are restored.
 
     max_length: longest text in tokens, longer ones are cut; default what the model takes. tokens: padded tokens in a
-    batch, default 4,096 on a processor and 65,536 on a GPU. half: answer candidates in bfloat16; default where the
-    hardware multiplies it.
+    batch, default 4,096 on a processor and 65,536 on a GPU. batch: most texts in one. half: answer candidates in
+    bfloat16; default where the hardware multiplies it.
     Raises ModelError for a model with fewer than two classes, and later for scores that are not finite.
     """
 
@@ -66,9 +66,10 @@ class ModelVictim:
         *,
         max_length: int | None = None,
         tokens: int | None = None,
+        batch: int | None = None,
         half: bool | None = None,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.max_length = longest_text(model, tokenizer, max_length or 512)
         self.tokens = tokens or (65_536 if self.device.type == "cuda" else 4_096)
         self.half = fast_bf16() if half is None else half
@@ -110,7 +111,8 @@ class ModelVictim:
         first = 0
         while first < len(order):
             longest = max(1, len(ids[order[first]]))
-            rows = order[first : first + max(1, self.tokens // longest)]
+            room = max(1, self.tokens // longest)
+            rows = order[first : first + (room if self.batch is None else min(room, self.batch))]
             first += len(rows)
             yield rows, self._padded(encoded, rows, longest)
 

@@ -10,11 +10,11 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Self
 
 from ..engine import Ask, Search
-from ..masked_lm import MaskedLM, Pieces
 from ..stopwords import STOPWORDS
 from ..text import WORD, Text, in_case_of
 
 if TYPE_CHECKING:
+    from ..masked_lm import MaskedLM, Pieces
     from ..victim import Victim
 
 _PIECES, _WIDTH, _COMBINATIONS = 12, 4, 24
@@ -31,7 +31,7 @@ class MaskedSwap:
     least: smallest probability.
     """
 
-    def __init__(self, lm: MaskedLM, k: int = 50, *, least: float = 0.0) -> None:
+    def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 0.0) -> None:
         self.lm, self.k, self.least = lm, k, least
         self.name = f"masked LM {lm.name!r} in place of the word: {_settings(k, least)}"
 
@@ -58,7 +58,7 @@ class MaskedInsert:
     CAPITALS in capitals; a word that only doubles its neighbour is dropped.
     """
 
-    def __init__(self, lm: MaskedLM, k: int = 50, *, least: float = 0.0, both: bool = True) -> None:
+    def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 0.0, both: bool = True) -> None:
         self.lm, self.k, self.least, self.both = lm, k, least, both
         self.name = f"masked LM {lm.name!r}, new word to the left{' or right' if both else ''}: {_settings(k, least)}"
 
@@ -91,7 +91,7 @@ class MaskedMerge:
     adverb and verb, ...); here every pair may be.
     """
 
-    def __init__(self, lm: MaskedLM, k: int = 50, *, least: float = 5e-3) -> None:
+    def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 5e-3) -> None:
         self.lm, self.k, self.least = lm, k, least
         self.name = f"masked LM {lm.name!r} in place of two words: {_settings(k, least)}"
 
@@ -128,7 +128,7 @@ class BertAttackSwap:
 
     def __init__(
         self,
-        lm: MaskedLM,
+        lm: "MaskedLM",
         k: int = 48,
         *,
         threshold: float = 0.0,
@@ -157,7 +157,7 @@ class BertAttackSwap:
         """The same: nothing of the victim is needed."""
         return self
 
-    def _words(self, pieces: Pieces, spaced: bool) -> Search[list[str]]:
+    def _words(self, pieces: "Pieces", spaced: bool) -> Search[list[str]]:
         if len(pieces.ids) == 0:
             return []
         if len(pieces.ids) == 1:
@@ -175,7 +175,7 @@ class BertAttackSwap:
         return _words(found)
 
 
-def _fitting(lm: MaskedLM, before: str, after: str, k: int, least: float) -> Search[list[str]]:
+def _fitting(lm: "MaskedLM", before: str, after: str, k: int, least: float) -> Search[list[str]]:
     """Whole words for the gap, the likeliest first.
 
     Pieces that go on a word are dropped; TextAttack strips their "##" and puts an "ing" in place of a word.
