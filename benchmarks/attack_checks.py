@@ -63,7 +63,8 @@ def determinism(options: argparse.Namespace) -> dict[str, Any]:
         entry: dict[str, Any] = {"examples": len(texts), "same_with_two_processes": share_same(texts, two)}
         for batch in (1, 512):
             others, other_said = runs[batch]
-            gaps = [float(np.abs(np.exp(said[t]) - np.exp(other_said[t])).max()) for t in said.keys() & other_said.keys()]
+            common = said.keys() & other_said.keys()
+            gaps = [float(np.abs(np.exp(said[text]) - np.exp(other_said[text])).max()) for text in common]
             entry[f"same_with_batches_of_{batch}"] = share_same(texts, others)
             entry[f"largest_score_gap_{batch}"] = max(gaps)
         found[name] = entry

@@ -131,17 +131,19 @@ def evaluate(model: Any, runs: list[list[int]], tokenizer: Any, half: bool) -> d
     }
 
 
-def new_model(runs: list[list[int]], seed: int) -> Any:
-    """MiniLM with a new head. No dropout: less than one pass over the texts is made."""
+def new_model(runs: list[list[int]], seed: int, start: Path | None) -> Any:
+    """MiniLM with a new head, or an earlier result. No dropout: less than one pass over the texts is made."""
     torch.manual_seed(seed)
     model = transformers.BertForMaskedLM.from_pretrained(
-        str(minilm_folder()),
+        str(start or minilm_folder()),
         use_safetensors=True,
         dtype=torch.float32,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         tie_word_embeddings=True,
     )
+    if start:
+        return model
     counts = np.bincount([i for run in runs[:20_000] for i in run[1:-1]], minlength=model.config.vocab_size) + 0.1
     with torch.no_grad():
         model.cls.predictions.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
@@ -157,7 +159,7 @@ def train(
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": flat, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), fused=True)
     draws, source = np.random.default_rng(options.seed), torch.Generator().manual_seed(options.seed)
-    steps = tokens = epochs = 0
+    steps = tokens = 0
     begun, shown, smooth = time.perf_counter(), 0.0, math.nan
     while True:
         for ids, real in batches(runs, options.tokens, tokenizer.pad_token_id, draws):
@@ -177,13 +179,13 @@ def train(
             if time.perf_counter() - shown > 20:
                 shown = time.perf_counter()
                 print(f"{shown - begun:6.0f} s  step {steps}  {tokens} tokens  loss {smooth:.3f}", flush=True)
-        epochs += 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--validation", type=Path, nargs="*", default=[], help="more held-out files to score")
+    parser.add_argument("--start", type=Path, help="go on from an earlier output; default MiniLM with a new head")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=28)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -205,7 +207,7 @@ def main() -> None:
     runs = chunks(kept, tokenizer, options.length, draws)
     print(f"{len(runs)} runs, {sum(map(len, runs))} tokens, bf16 {half}", flush=True)
 
-    model = new_model(runs, options.seed)
+    model = new_model(runs, options.seed, options.start)
     before = {name: evaluate(model, given, tokenizer, half) for name, given in held_out.items()}
     print("before", before, flush=True)
     done = train(model, runs, tokenizer, options, half)
@@ -217,6 +219,9 @@ def main() -> None:
     record = {
         "command": "python benchmarks/train_masked_lm.py --data "
         + " ".join(path.name for path in options.data)
+        + "".join(f" --validation {path.name}" for path in options.validation[:1])
+        + "".join(f" {path.name}" for path in options.validation[1:])
+        + (f" --start {options.start.name}" if options.start else "")
         + "".join(f" --{name} {getattr(options, name.replace('-', '_'))}" for name in ("minutes", "learning-rate"))
         + f" --tokens {options.tokens} --length {options.length} --seed {options.seed}",
         "versions": {"python": platform.python_version(), "torch": torch.__version__}

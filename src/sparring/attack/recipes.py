@@ -65,7 +65,7 @@ def textfooler(
     constraints, off = _constraints(
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
-        word_cosine=lambda: WordCosine(0.5, _vectors(swap)),
+        word_cosine=_word_cosine(0.5, swap),
         part_of_speech=PartOfSpeech,
         similarity=close,
     )
@@ -282,7 +282,7 @@ def a2t(*, synonyms: str | Path = "auto", k: int = 20, without: Sequence[str] = 
     """
     _known(without)
     swap = synonyms_from(synonyms, k)
-    return _a2t("a2t", swap, k, without, word_cosine=lambda: WordCosine(0.8, _vectors(swap)))
+    return _a2t("a2t", swap, k, without, word_cosine=_word_cosine(0.8, swap))
 
 
 def a2t_mlm(*, masked_lm: str | Path | None = None, k: int = 20, without: Sequence[str] = ()) -> Recipe:
@@ -291,7 +291,9 @@ def a2t_mlm(*, masked_lm: str | Path | None = None, k: int = 20, without: Sequen
     return _a2t("a2t-mlm", MaskedSwap(MaskedLM.load(masked_lm), k), k, without)
 
 
-def _a2t(name: str, transform: Transform, k: int, without: Sequence[str], **more: Callable[[], Constraint]) -> Recipe:
+def _a2t(
+    name: str, transform: Transform, k: int, without: Sequence[str], **more: Callable[[], Constraint | str]
+) -> Recipe:
     constraints, off = _constraints(
         without,
         stop_words=StopWords,
@@ -327,7 +329,7 @@ def hotflip(*, top_n: int = 50, width: int = 10, without: Sequence[str] = ()) ->
         without,
         stop_words=StopWords,
         share_of_words=lambda: CountOfWords(2),
-        word_cosine=lambda: WordCosine(0.8),
+        word_cosine=_word_cosine(0.8, synonyms_from("auto")),
         part_of_speech=PartOfSpeech,
     )
     return Recipe(
@@ -337,7 +339,6 @@ def hotflip(*, top_n: int = 50, width: int = 10, without: Sequence[str] = ()) ->
         transform=HotFlip(top_n),
         constraints=constraints,
         off=off,
-        stand_ins=() if "word_cosine" in without else ("word cosines of the victim's own embedding table",),
         constants={
             "width": (width, TEXTATTACK),
             "words": (2, TEXTATTACK),
@@ -363,7 +364,7 @@ def genetic(
         without,
         stop_words=StopWords,
         share_of_words=lambda: ShareOfWords(0.2),
-        word_cosine=lambda: WordCosine(0.75, _vectors(swap)),  # |a - b|^2 <= 0.5 of unit vectors
+        word_cosine=_word_cosine(0.75, swap),  # |a - b|^2 <= 0.5 of unit vectors
     )
     return Recipe(
         name="genetic",
@@ -532,20 +533,29 @@ def _known(without: Iterable[str]) -> None:
 
 
 def _constraints(
-    without: Sequence[str], **made: Callable[[], Constraint]
+    without: Sequence[str], **made: Callable[[], Constraint | str]
 ) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
-    """The constraints that are on, and the names of those that are off. A missing resource says how to do without."""
+    """The constraints that are on, and the names of those that are off. A missing resource says how to do without.
+
+    made: what makes each of them, or says why it is off.
+    """
     found: list[Constraint] = []
+    off: list[str] = []
     for name, make in made.items():
         if name in without:
+            off.append(name.replace("_", " "))
             continue
         try:
-            found.append(make())
+            constraint = make()
+            if isinstance(constraint, str):
+                off.append(constraint)
+            else:
+                found.append(constraint)
         except (DataError, ModelError) as error:
             raise type(error)(
                 f"{error}. To attack without this constraint, and have the results say so: --without {name}"
             ) from error
-    return tuple(found), tuple(name.replace("_", " ") for name in made if name in without)
+    return tuple(found), tuple(off)
 
 
 def _similar(threshold: float, **settings: Any) -> Callable[[], Constraint]:
@@ -553,9 +563,15 @@ def _similar(threshold: float, **settings: Any) -> Callable[[], Constraint]:
     return lambda: SentenceSimilarity(Encoder.default(), threshold, **settings)
 
 
-def _vectors(swap: Transform) -> Any:
-    """The vectors that a swap takes its words from, for cosines; None (the victim's) where it has none."""
-    return swap.neighbours if isinstance(swap, NeighbourSwap) else None
+def _word_cosine(threshold: float, swap: Transform) -> Callable[[], Constraint | str]:
+    """Word cosine in the vectors that a swap takes its words from.
+
+    Thresholds of papers are meant for counter-fitted vectors. In the embedding table of a BERT hardly any two words are
+    that close: the constraint would end the attack without a word, so there it is off, and the results say it.
+    """
+    if isinstance(swap, NeighbourSwap) and "stands in" not in swap.name:
+        return lambda: WordCosine(threshold, swap.neighbours)
+    return lambda: f"word cosine at least {threshold:g}: a threshold for counter-fitted vectors, which are not here"
 
 
 def _stand_ins(swap: Transform, without: Sequence[str]) -> tuple[str, ...]:
