@@ -17,6 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K")
+GATHERED = 64
+"""Items of a service with fresh answers that make a batch worth its while."""
 
 
 class Service(Protocol):
@@ -25,7 +27,8 @@ class Service(Protocol):
     name: str
     """What the time is booked on."""
     remembered: bool
-    """Whether an answer may be given again without asking; false where a fresh one is the point."""
+    """Whether an answer may be given again without asking; false where a fresh one is the point. Questions for fresh
+    answers come one by one: they wait for each other until there are GATHERED, or nothing else goes on."""
 
     def answer(self, items: Sequence[Any]) -> Sequence[Any]:
         """One answer an item, in their order. Items are hashable and come without duplicates."""
@@ -63,15 +66,15 @@ class Memory:
 
     def __init__(self, size: int = 200_000) -> None:
         self.size = size
-        self._answers: OrderedDict[tuple[int, Hashable], Any] = OrderedDict()
+        self._answers: OrderedDict[tuple[Service, Hashable], Any] = OrderedDict()
 
     def get(self, service: Service, item: Hashable) -> Any:
         """The answer, or None when there is none."""
-        return self._answers.get((id(service), item))
+        return self._answers.get((service, item))
 
     def keep(self, service: Service, item: Hashable, answer: Any) -> None:
         """Remember an answer."""
-        self._answers[(id(service), item)] = answer
+        self._answers[(service, item)] = answer
         if len(self._answers) > self.size:
             self._answers.popitem(last=False)
 
@@ -79,7 +82,7 @@ class Memory:
 def play(
     searches: Iterable[tuple[K, Search[T]]],
     *,
-    pool: int = 2048,
+    pool: int = 768,
     memory: Memory | None = None,
     work: Work | None = None,
 ) -> Iterator[tuple[K, T]]:
@@ -109,19 +112,29 @@ def play(
             waiting += len(ask.items)
         if not running:
             return
-        fresh = _answer([ask for _, _, ask in running], memory, work)
+        fresh = _answer(_ready([ask for _, _, ask in running]), memory, work)
         still: list[tuple[K, Search[T], Ask]] = []
         waiting = 0
         for key, search, ask in running:
-            known = fresh[id(ask.service)]
-            try:
-                ask = search.send([known[item] for item in ask.items])
-            except StopIteration as stop:
-                yield key, stop.value
-                continue
+            known = fresh.get(id(ask.service))
+            if known is not None:
+                try:
+                    ask = search.send([known[item] for item in ask.items])
+                except StopIteration as stop:
+                    yield key, stop.value
+                    continue
             still.append((key, search, ask))
             waiting += len(ask.items)
         running = still
+
+
+def _ready(asks: list[Ask]) -> list[Ask]:
+    """The questions to services that have enough of them by now; all, if none has."""
+    counts: dict[int, int] = {}
+    for ask in asks:
+        counts[id(ask.service)] = counts.get(id(ask.service), 0) + len(ask.items)
+    ready = [ask for ask in asks if ask.service.remembered or counts[id(ask.service)] >= GATHERED]
+    return ready or asks
 
 
 def _answer(asks: list[Ask], memory: Memory, work: Work) -> dict[int, dict[Hashable, Any]]:

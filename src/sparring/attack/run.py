@@ -1,16 +1,18 @@
 """Attack a victim: every example one search, all of them played together."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from ..data.load import Examples
 from ..errors import DataError, ModelError, SettingError
 from .constrain import violations
 from .engine import Memory, Search, Work, play
-from .game import Answers, Game, OutOfQueries
+from .game import DOUBT, Answers, Game, OutOfQueries
 from .outcome import Outcome, Summary, summary
 from .recipe import Recipe
 from .records import Record
@@ -69,7 +71,7 @@ def attack(
     frozen: Iterable[int] = (),
     encoder: Encoder | None = None,
     record: Record | None = None,
-    pool: int = 2048,
+    pool: int = 768,
     memory: Memory | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Results:
@@ -87,8 +89,8 @@ def attack(
     """
     if budget is not None and budget < 1:
         raise SettingError(f"budget is {budget}; the first query is that of the original text, so give 1 or more")
-    if temperature <= 0:
-        raise SettingError(f"temperature is {temperature:g}; it must be above 0")
+    if not 0 < temperature < math.inf:
+        raise SettingError(f"temperature is {temperature:g}; it must be above 0, and finite")
     examples, frozen = _pairs(rows), tuple(frozen)
     if any(not 0 <= number < len(examples[0][0]) for number in frozen):
         raise SettingError(f"frozen is {frozen}; the texts have {len(examples[0][0])} fields, numbered from 0")
@@ -140,9 +142,6 @@ def attack(
 def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> Search[Outcome]:
     """One example from the first query to the audit."""
     clean = yield from game.open()
-    if game.gold >= clean.log_probabilities.shape[1]:
-        classes = clean.log_probabilities.shape[1]
-        raise DataError(f"row {row + 1} has class number {game.gold}, and the victim knows {classes} classes, from 0")
     said = int(clean.log_probabilities[0].argmax())
     common: dict[str, Any] = {
         "row": row,
@@ -162,14 +161,18 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
         except OutOfQueries:
             note = "the query budget is used up"
         answer = None if final is None else game.answer(final)
-        if final is None or answer is None or not answer.broken[0]:
+        # in half precision an answer close to the border may be on the wrong side of it: ask those in full
+        if final is None or answer is None or not (answer.broken[0] or answer.margin[0] > -DOUBT):
             note = note or ("" if final is not None else "no word may be changed")
             final = None
             break
         confirmed = yield from game.verify(final)
         if confirmed:
             break
-        note, final = "the victim does not stand by its answers", None
+        final = None
+        if not answer.broken[0]:
+            break
+        note = "the victim does not stand by its answers"
         if attempt < RESTARTS:
             game.restart()
     counts: dict[str, Any] = {"queries": game.queries, "repeats": game.repeats, "note": note}
@@ -199,20 +202,29 @@ def _pairs(rows: Examples | Sequence[Any]) -> list[tuple[tuple[str, ...], int]]:
     if isinstance(rows, Examples):
         if rows.is_regression or not rows.labels:
             raise DataError(f"{rows.origin}: an attack needs rows with a class each")
-        pairs: list[tuple[Any, Any]] = list(zip(rows.texts, rows.labels, strict=True))
-    else:
-        pairs = [(row["text"], row["label"]) if isinstance(row, Mapping) else tuple(row) for row in rows]
-    if not pairs:
+        rows = list(zip(rows.texts, rows.labels, strict=True))
+    found = [_pair(number, row) for number, row in enumerate(rows, 1)]
+    if not found:
         raise DataError("there is nothing to attack: no rows")
-    found = []
-    for number, (text, label) in enumerate(pairs, 1):
-        fields = (text,) if isinstance(text, str) else tuple(text)
-        if not fields or not all(isinstance(part, str) for part in fields):
-            raise DataError(f"row {number}: a text is a string or a tuple of strings, found {text!r:.80}")
-        if isinstance(label, bool) or not isinstance(label, int) or label < 0:
-            raise DataError(f"row {number}: the label is {label!r}; give the number of its class, from 0")
-        found.append((fields, label))
+    odd = next((n for n, (fields, _) in enumerate(found, 1) if len(fields) != len(found[0][0])), None)
+    if odd is not None:
+        raise DataError(f"row {odd} has {len(found[odd - 1][0])} texts, and row 1 has {len(found[0][0])}")
     return found
+
+
+def _pair(number: int, row: Any) -> tuple[tuple[str, ...], int]:
+    try:
+        text, label = (row["text"], row["label"]) if isinstance(row, Mapping) else row
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"row {number} is {row!r:.80}; give (text, label), or a mapping with 'text' and 'label'"
+        ) from None
+    fields = (text,) if isinstance(text, str) else tuple(text) if isinstance(text, Sequence) else ()
+    if not fields or not all(isinstance(part, str) for part in fields):
+        raise DataError(f"row {number}: a text is a string or a tuple of strings, found {text!r:.80}")
+    if isinstance(label, bool) or not isinstance(label, Integral) or label < 0:
+        raise DataError(f"row {number}: the label is {label!r}; give the number of its class, from 0")
+    return fields, int(label)
 
 
 def _rank() -> int:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..data.batch import Batch
 from ..errors import ModelError
@@ -20,8 +21,6 @@ from ..settings import read_yaml
 from .engine import Service
 
 Fields = tuple[str, ...]
-DOUBT = 0.15
-"""An answer in half precision is asked again in full if its margin (difference of log-probabilities) is smaller."""
 
 
 @runtime_checkable
@@ -29,7 +28,7 @@ class Victim(Protocol):
     """What an attack needs of a victim. Answers are (C,) float64 log-probabilities, one array a text."""
 
     quick: Service
-    """Scores of candidates: in half precision where that is faster and the answer is clear."""
+    """Scores of candidates: in half precision where that is faster."""
     exact: Service
     """A fresh forward in full precision: of every text that is claimed to break it."""
     gradient: Service | None
@@ -54,7 +53,7 @@ class ModelVictim:
     """A Hugging Face classifier with its tokenizer. It runs in eval mode, and its own modes are restored.
 
     max_length: longest text in tokens, longer ones are cut; default what the model takes. tokens: padded tokens in a
-    batch, default 4,096 on a processor and 65,536 on a GPU. batch: most texts in one. half: answer candidates in
+    batch, default 2,048 on a processor and 65,536 on a GPU. batch: most texts in one. half: answer candidates in
     bfloat16; default where the hardware multiplies it.
     Raises ModelError for a model with fewer than two classes, and later for scores that are not finite.
     """
@@ -71,7 +70,7 @@ class ModelVictim:
     ) -> None:
         self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.max_length = longest_text(model, tokenizer, max_length or 512)
-        self.tokens = tokens or (65_536 if self.device.type == "cuda" else 4_096)
+        self.tokens = tokens or (65_536 if self.device.type == "cuda" else 2_048)
         self.half = fast_bf16() if half is None else half
         self.classes = int(getattr(model.config, "num_labels", 2))
         if self.classes < 2:
@@ -112,13 +111,18 @@ class ModelVictim:
         while first < len(order):
             longest = max(1, len(ids[order[first]]))
             room = max(1, self.tokens // longest)
-            rows = order[first : first + (room if self.batch is None else min(room, self.batch))]
-            first += len(rows)
-            yield rows, self._padded(encoded, rows, longest)
+            end = min(len(order), first + (room if self.batch is None else min(room, self.batch)))
+            shorter = next((i for i in range(first, end) if len(ids[order[i]]) < longest), end)
+            if 2 * (shorter - first) >= room:  # texts of one length need no mask, which is faster than a fuller batch
+                end = shorter
+            yield order[first:end], self._padded(encoded, order[first:end], longest)
+            first = end
 
     def _padded(self, encoded: Any, rows: list[int], longest: int) -> dict[str, Tensor]:
         lengths = np.array([len(encoded["input_ids"][row]) for row in rows])
-        inputs = {"attention_mask": torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64))}
+        inputs: dict[str, Tensor] = {}
+        if (lengths < longest).any() or not isinstance(self.model, PreTrainedModel):
+            inputs["attention_mask"] = torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64))
         for name in ("input_ids", "token_type_ids"):
             if name in encoded:
                 fill = self.tokenizer.pad_token_id if name == "input_ids" else self.tokenizer.pad_token_type_id
@@ -140,12 +144,6 @@ class _Forward:
         victim = self.victim
         encoded = victim.encode(items)
         found = self._scores(victim.halved if self.half else victim.model, encoded, len(items))
-        if self.half:
-            best_two = np.partition(found, -2, axis=1)[:, -2:]
-            doubtful = np.flatnonzero(~(np.abs(best_two[:, 1] - best_two[:, 0]) >= DOUBT))  # NaN is doubtful
-            if len(doubtful):
-                part = {name: [column[row] for row in doubtful] for name, column in encoded.items()}
-                found[doubtful] = self._scores(victim.model, part, len(doubtful))
         _check(found, items, type(victim.model).__name__)
         return list(found)
 
@@ -256,6 +254,9 @@ class _Call:
                 f"column a class, ({len(items)}, number of classes)"
             )
         _check(scores, items, "the victim")
+        if self.classes not in (None, scores.shape[1]):
+            raise ModelError(f"the victim gave {scores.shape[1]} scores a text after {self.classes} in earlier calls")
+        self.classes = scores.shape[1]
         if victim.probabilities is None:
             victim.probabilities = bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
         if victim.probabilities:
@@ -295,7 +296,8 @@ def as_victim(victim: Any, **settings: Any) -> Victim:
 
 
 def _check(scores: np.ndarray, items: Sequence[Fields], who: str) -> None:
-    bad = np.flatnonzero(np.isnan(scores).any(axis=1))
+    best = scores.max(axis=1)  # NaN where there is one; -inf is a score, as long as another class has more
+    bad = np.flatnonzero(~np.isfinite(best))
     if len(bad):
         raise ModelError(
             f"{who} gave a score that is not a number to {items[bad[0]]!r:.200}; the weights have diverged"

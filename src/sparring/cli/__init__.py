@@ -3,6 +3,7 @@
 Exit codes: 0 done, 2 the request or its data is wrong (one message says what and how to mend it), 130 Ctrl-C.
 """
 
+import os
 import sys
 import warnings
 
@@ -36,6 +37,8 @@ app.command("doctor")(doctor)
 def main() -> None:
     """Run a command; errors a user can mend become one message and exit code 2."""
     warnings.showwarning = show_warning
+    # read when torch is loaded: threads that wait by spinning make everything several times slower on a busy machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(standalone_mode=True)
     except SparringError as error:
