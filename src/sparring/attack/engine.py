@@ -82,7 +82,7 @@ class Memory:
 def play(
     searches: Iterable[tuple[K, Search[T]]],
     *,
-    pool: int = 768,
+    pool: int = 384,
     memory: Memory | None = None,
     work: Work | None = None,
 ) -> Iterator[tuple[K, T]]:
