@@ -1,6 +1,7 @@
 """Tiny victims with tokenizers: random ones of three families, and a BERT whose every word has a known weight."""
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
@@ -16,9 +17,33 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = "the a film book plot was is and good bad fine awful great poor dull not very".split()
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "book",
+    "plot",
+    "was",
+    "is",
+    "and",
+    "good",
+    "bad",
+    "fine",
+    "awful",
+    "great",
+    "poor",
+    "dull",
+    "not",
+    "very",
+]
 WEIGHTS = {"good": 1.0, "great": 2.0, "fine": 0.7, "bad": -1.0, "awful": -2.0, "poor": -0.7, "[UNK]": -0.4}
 """Of the hand-set BERT: above 0 speaks for class 1."""
 
@@ -52,7 +77,13 @@ def bytelevel(marked=True):
     given = {"pad_token": "<pad>", "unk_token": "<unk>", "model_max_length": 10**9}
     if marked:
         made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1), add_prefix_space=False)
-        given |= {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
+        given |= {
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "cls_token": "<s>",
+            "sep_token": "</s>",
+            "mask_token": "<mask>",
+        }
     return PreTrainedTokenizerFast(tokenizer_object=made, model_input_names=["input_ids", "attention_mask"], **given)
 
 
@@ -159,6 +190,7 @@ def forked(function, environment=None):
 
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 

@@ -94,7 +94,8 @@ def test_a_calibrated_attacker_undoes_logits_times_fifty(world):
     blind = attack(sure, rows, recipe).outcomes
     temperature = calibrated(sure, texts, gold)
     seeing = attack(sure, rows, recipe, temperature=temperature).outcomes
-    accuracy = {name: worst_case([found])["accuracy"] for name, found in (("plain", plain), ("blind", blind), ("seeing", seeing))}  # fmt: skip
+    runs = {"plain": plain, "blind": blind, "seeing": seeing}
+    accuracy = {name: worst_case([found])["accuracy"] for name, found in runs.items()}
     assert 0.05 < accuracy["plain"] < 0.6
     assert accuracy["blind"] > accuracy["plain"] + 0.1, accuracy
     assert abs(accuracy["seeing"] - accuracy["plain"]) <= 0.02, accuracy

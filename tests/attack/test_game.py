@@ -105,6 +105,51 @@ def test_a_refuted_success_begins_the_search_anew_and_the_counts_are_those_of_th
     assert asked == [("a nice film",)]  # the corrected answer is remembered
 
 
+class Coarse(BagOfWords):
+    """Its quick answers are wrong by a fixed shift of the margin, as those in half precision are."""
+
+    def __init__(self, weights, shift):
+        super().__init__(weights)
+        self.quick = Scores(lambda fields: -np.logaddexp(0.0, self.moved(fields, shift)))
+
+    def moved(self, fields, shift):
+        found = self.scores(fields)
+        logit = found[1] - found[0] + shift
+        return np.array([logit, -logit])
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])
+def test_an_original_close_to_the_border_is_asked_in_full_precision(temperature):
+    rows = [("fair film", 1), ("good film", 1), ("foul film", 1)]
+    weights = {"fair": 0.04, "foul": -0.04, "good": 1.0}
+    for shift in (-0.1, 0.1):
+        victim = Coarse(weights, shift)
+        found = attack(victim, rows, recipe({}), temperature=temperature).outcomes
+        assert [o.predicted for o in found] == [1, 1, 0] and found[2].status == "skipped"
+        assert ("fair film",) in victim.exact.items and ("foul film",) in victim.exact.items
+        assert temperature > 1 or ("good film",) not in victim.exact.items
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])
+def test_an_end_close_to_the_border_is_asked_in_full_precision(temperature):
+    weights = {"good": 1.0, "foul": -0.04, "fair": 0.04}
+    for word, broken in (("foul", True), ("fair", False)):
+        for shift in (-0.1, 0.1):
+            (found,) = attack(
+                Coarse(weights, shift), [("good film", 1)], recipe({"good": [word]}), temperature=temperature
+            ).outcomes
+            assert (found.status == "success") == broken and "stand by" not in found.note
+
+
+def test_a_text_that_was_not_changed_is_no_success():
+    """The original's answer may waver in its last bits, from one batch to the next."""
+    victim = BagOfWords({"fair": 1e-9, "great": 2.0})
+    said = iter([[-0.7, -0.6], [-0.6, -0.7], [-0.6, -0.7]])
+    victim.exact = Scores(lambda fields: np.array(next(said)), name="exact", remembered=False)
+    (found,) = attack(victim, [("fair film", 1)], recipe({"fair": ["great"]})).outcomes
+    assert found.status == "failed" and found.adversarial is None
+
+
 def test_random_draws_are_the_same_when_a_search_begins_anew():
     words = {word: [f"{word}x", f"{word}y"] for word in "abcdefgh"}
     text = " ".join(words)
@@ -118,7 +163,9 @@ def test_random_draws_are_the_same_when_a_search_begins_anew():
 
 def test_a_victim_that_is_a_dice_ends_with_a_note_and_no_success():
     words = {"good": list(MANY)}
-    (found,) = attack(Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
+    (found,) = attack(
+        Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)
+    ).outcomes
     assert found.status == "failed" and "does not stand by its answers" in found.note
     assert found.adversarial is None and found.attacked is None and found.gold_after is None
     assert found.queries == 1 + 3 + RESTARTS + 5
@@ -126,7 +173,9 @@ def test_a_victim_that_is_a_dice_ends_with_a_note_and_no_success():
 
 def test_a_victim_that_lies_often_is_still_broken_by_what_is_true():
     words = {"good": [*list(MANY)[:RESTARTS], "dull"]}
-    (found,) = attack(Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)).outcomes
+    (found,) = attack(
+        Liar(WEIGHTS | MANY, lambda fields: "w" in fields[0]), [("a good film", 1)], recipe(words)
+    ).outcomes
     assert found.status == "success" and found.adversarial == ("a dull film",)
 
 

@@ -19,7 +19,15 @@ TEXTS = ["the film was good", "a very good plot", "the book is great and the fil
 
 
 def outcome(row, **given):
-    plain = {"status": "failed", "label": 1, "original": (f"text {row}",), "predicted": 1, "gold_before": 0.75, "queries": 9, "words": 2}
+    plain = {
+        "status": "failed",
+        "label": 1,
+        "original": (f"text {row}",),
+        "predicted": 1,
+        "gold_before": 0.75,
+        "queries": 9,
+        "words": 2,
+    }
     return Outcome(row=row, **plain | given)
 
 
@@ -104,8 +112,13 @@ def test_resuming_a_finished_attack_asks_the_victim_nothing(job, tmp_path, capfd
 
 @pytest.mark.parametrize(
     ("more", "named"),
-    [(["--seed", "1"], "seed"), (["--budget", "5"], "budget"), (["--examples", "9"], "data"), (["--variant", "textattack"], "variant")],
-)  # fmt: skip
+    [
+        (["--seed", "1"], "seed"),
+        (["--budget", "5"], "budget"),
+        (["--examples", "9"], "data"),
+        (["--variant", "textattack"], "variant"),
+    ],
+)
 def test_other_settings_are_another_attack(job, tmp_path, capfd, more, named):
     small = [*job, "--output", tmp_path / "out", "--examples", "12"]
     assert run(*small) == 0
@@ -152,7 +165,10 @@ def test_what_was_written_is_read_again(tmp_path):
 def test_a_line_that_was_cut_off_is_dropped_wherever_it_was_cut(tmp_path):
     record = written(tmp_path, range(3))
     content = (tmp_path / "toy.jsonl").read_bytes()
-    for end in [*range(0, len(content), 23), *(end + n for end in range(len(content)) if content[end] == 10 for n in (0, 1))]:
+    for end in [
+        *range(0, len(content), 23),
+        *(end + n for end in range(len(content)) if content[end] == 10 for n in (0, 1)),
+    ]:
         (tmp_path / "toy.jsonl").write_bytes(content[:end])
         whole = max(0, content[:end].count(b"\n") - 1)
         assert sorted(record.read()) == list(range(whole))
@@ -208,7 +224,7 @@ def test_a_file_of_something_else_is_not_continued(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write.*--output"):
+    with pytest.raises(RunError, match=r"cannot write.*--output"):
         Record(tmp_path / "file", "toy", {}).writer(0)
 
 

@@ -1,7 +1,6 @@
 """Whole attacks on victims that are known, and the arithmetic of their results."""
 
 import dataclasses
-import gc
 import json
 
 import numpy as np
@@ -59,7 +58,9 @@ def test_each_example_is_broken_or_held_or_was_wrong_before(results):
     assert broken.gold_after == pytest.approx(1 / (1 + np.exp(1))) and broken.similarity is None
     assert broken.queries == 1 + 2 + 2  # two words are no stop words; "good" has two candidates
     assert held.adversarial is None and held.attacked is None and held.changed == 0
-    assert held.queries == 1 + 3 + 1 + 1 and held.repeats == 1  # "movie" would be a third change; "great" is there twice
+    assert (
+        held.queries == 1 + 3 + 1 + 1 and held.repeats == 1
+    )  # "movie" would be a third change; "great" is there twice
     assert (wrong.queries, wrong.predicted) == (1, 0) and "wrong" in wrong.note
 
 
@@ -221,7 +222,6 @@ def test_a_memory_never_gives_the_answers_of_a_service_that_is_gone():
 
     for number in range(50):
         assert asked(f"answer {number}") == f"answer {number}"
-        gc.collect()
 
 
 def test_similarity_is_measured_by_the_encoder_that_is_given():

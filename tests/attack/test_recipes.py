@@ -1,0 +1,310 @@
+"""Every recipe, with resources so small that it runs in an instant: what it is made of, and what it leaves behind."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from fakes import BagOfWords, game
+from puppets import WEIGHTS, WORDS, handset, random_model
+from test_lexical import tiny_tagger
+from test_wordnet import tiny_wordnet
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from sparring.attack import recipes, resources
+from sparring.attack.constrain import violations
+from sparring.attack.engine import alone
+from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
+from sparring.attack.run import attack
+from sparring.attack.text import Text
+from sparring.attack.victim import ModelVictim
+from sparring.errors import DataError, ModelError, SettingError
+
+SMALL = {"population": 6, "iterations": 3, "k": 12, "edits": 2, "positions": 4, "width": 3}
+SINGLE = [
+    ("The film was good and great, and it's 25 in London.", 1),
+    ("a very GOOD film", 1),
+    ("a film that was awful and dull and poor; the book was not", 0),
+]
+PAIRS = [(("the good book", "the film was good"), 1), (("the bad book", "a dull plot"), 0)]
+DRIFTING = ("textfooler",)  # similarity against the current text: the audit holds it against the original
+
+
+@pytest.fixture(scope="module")
+def resource_home(tmp_path_factory):
+    """All five resources, tiny, added as a user adds them."""
+    folder = tmp_path_factory.mktemp("resources")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SPARRING_HOME", str(folder / "home"))
+    for name, task in (("masked_lm", AutoModelForMaskedLM), ("encoder", AutoModel)):
+        model, tokenizer = random_model("bert", task=task)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+        resources.add(name, folder / name)
+    random = np.random.default_rng(0)
+    rows = [f"{word} {1 + random.random() / 9:.4f} {random.random() / 9:.4f} 1" for word in WORDS]
+    (folder / "vectors.txt").write_text("\n".join(rows) + "\n")
+    resources.add("counterfitted", folder / "vectors.txt")
+    resources.add("wordnet", tiny_wordnet(folder / "wordnet"))
+    tiny_tagger(folder / "taggers")  # not the one whose checksum is known, so found as NLTK's data is
+    patch.undo()
+    return folder
+
+
+@pytest.fixture
+def home(resource_home, monkeypatch):
+    monkeypatch.setenv("SPARRING_HOME", str(resource_home / "home"))
+    monkeypatch.setenv("NLTK_DATA", str(resource_home))
+
+
+@pytest.fixture(scope="module")
+def victim():
+    model, tokenizer = handset({**WEIGHTS, "[UNK]": -0.15, "dull": -1.0}, bias=0.02)
+    return ModelVictim(model, tokenizer, half=False)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_attacks_and_its_successes_satisfy_its_constraints(name, home, victim):
+    built = recipe(name, **SMALL)
+    for rows, frozen in ((SINGLE, ()), (PAIRS, (0,))):
+        results = attack(victim, rows, built, frozen=frozen)
+        again = attack(victim, rows, recipe(name, **SMALL), frozen=frozen, pool=1)
+        assert [o.status != "skipped" for o in results.outcomes] == [True] * len(rows)
+        assert results.outcomes == again.outcomes
+        bound = built.bound(victim)
+        for o in results.outcomes:
+            assert o.queries >= 1 and o.repeats < o.queries
+            if o.status != "success":
+                continue
+            assert o.attacked != o.label == o.predicted and o.gold_after < 0.5 < o.gold_before
+            assert 0 < o.changed <= o.words and o.adversarial != o.original
+            assert all(o.adversarial[field] == o.original[field] for field in frozen)
+            assert int(victim.exact.answer([o.adversarial])[0].argmax()) == o.attacked
+            assert o.violations == () or (name in DRIFTING and all("current" in found for found in o.violations))
+        assert bound.describe() == results.recipe
+
+
+ALWAYS = [name for name in RECIPES if name not in ("checklist", "textfooler", "a2t", "a2t-mlm", "bae", "hotflip")]
+
+
+@pytest.mark.parametrize("name", ALWAYS)
+def test_a_recipe_breaks_a_weak_victim(name, home, victim):
+    outcomes = attack(victim, SINGLE, recipe(name, **SMALL, without=("similarity",))).outcomes
+    assert any(o.status == "success" for o in outcomes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_describes_itself_in_plain_values_with_a_source_for_each_constant(name, home):
+    described = recipe(name).describe()
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert described["recipe"] == name and described["paper"] and described["transform"]
+    for constant, (value, source) in described["constants"].items():
+        assert constant and value is not None and len(source) > 3, constant
+    assert (inspect.getdoc(RECIPES[name]) or "").strip()
+
+
+def made_of(name, without=()):
+    """Names of the constraints of a recipe, by what `without` calls them."""
+    return recipe(name, without=without).describe()
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_constraint_that_is_switched_off_is_named_in_the_result(name, constraint, home, victim):
+    on, off = made_of(name), made_of(name, (constraint,))
+    fewer = len(on["constraints"]) - len(off["constraints"])
+    assert fewer == (constraint.replace("_", " ") in off["off"]) and constraint.replace("_", " ") not in on["off"]
+    if fewer:
+        (gone,) = set(on["constraints"]) - set(off["constraints"])
+        assert attack(victim, PAIRS[:1], recipe(name, without=(constraint,), **SMALL)).recipe["off"] == off["off"]
+        if constraint == "similarity":
+            assert "MiniLM" not in " ".join(off["stand_ins"]) or "embedding table" in " ".join(off["stand_ins"]), gone
+
+
+EXPECTED = {
+    "textfooler": {"stop_words", "word_cosine", "part_of_speech", "similarity"},
+    "pwws": {"stop_words"},
+    "bert-attack": {"stop_words", "share_of_words"},
+    "bae": {"stop_words", "part_of_speech", "similarity"},
+    "textbugger": {"stop_words", "similarity"},
+    "deepwordbug": {"stop_words", "edit_distance"},
+    "a2t": {"stop_words", "share_of_words", "word_cosine", "part_of_speech", "similarity"},
+    "a2t-mlm": {"stop_words", "share_of_words", "part_of_speech", "similarity"},
+    "hotflip": {"stop_words", "share_of_words", "word_cosine", "part_of_speech"},
+    "genetic": {"stop_words", "share_of_words", "word_cosine"},
+    "pso": {"stop_words"},
+    "checklist": set(),
+    "clare": {"stop_words", "similarity"},
+    "charmer": set(),
+    "random": {"stop_words"},
+    "random-characters": {"stop_words"},
+}
+
+
+def test_each_recipe_has_the_constraints_of_its_paper(home):
+    assert EXPECTED.keys() == RECIPES.keys()
+    for name, wanted in EXPECTED.items():
+        found = {c for c in CONSTRAINTS if c.replace("_", " ") in made_of(name, CONSTRAINTS)["off"]}
+        assert found == wanted, name
+        assert not made_of(name, CONSTRAINTS)["constraints"]
+
+
+# what is missing
+
+
+@pytest.fixture
+def nothing(tmp_path, monkeypatch):
+    """No resource anywhere."""
+    monkeypatch.setenv("SPARRING_HOME", str(tmp_path))
+    monkeypatch.setattr(resources, "_elsewhere", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "wanted"),
+    [
+        ("textfooler", {"without": ("similarity",)}, ["pos_tagger", "NLTK_DATA", "--without part_of_speech"]),
+        ("textfooler", {"without": ("part_of_speech",)}, ["encoder", "sparring[demo]", "--without similarity"]),
+        ("textbugger", {}, ["encoder", "--without similarity"]),
+        ("hotflip", {}, ["pos_tagger", "--without part_of_speech"]),
+        ("pwws", {}, ["wordnet", "wordnet-base"]),
+        ("pso", {}, ["wordnet", "wordnet-base"]),
+        ("textfooler", {"synonyms": "counterfitted"}, ["counterfitted", "resources add"]),
+        ("bert-attack", {}, ["masked_lm", "resources add"]),
+        ("bae", {}, ["masked_lm", "resources add"]),
+        ("clare", {}, ["masked_lm", "resources add"]),
+        ("a2t-mlm", {}, ["masked_lm", "resources add"]),
+    ],
+)
+def test_a_missing_resource_says_how_to_get_it_or_to_do_without(name, options, wanted, nothing):
+    with pytest.raises((DataError, ModelError)) as caught:
+        recipe(name, **options)
+    for part in wanted:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["deepwordbug", "checklist", "charmer", "random-characters"])
+def test_some_recipes_need_no_resource_at_all(name, nothing, victim):
+    assert attack(victim, SINGLE[:2], recipe(name, edits=2)).summary.clean_accuracy == 1
+
+
+def test_without_what_is_missing_a_recipe_runs_and_says_what_was_off(nothing, victim, tmp_path):
+    (tmp_path / "n.json").write_text(json.dumps({"good": ["dull", "fine"]}))
+    built = recipe("textfooler", synonyms=tmp_path / "n.json", without=("similarity", "part_of_speech", "word_cosine"))
+    results = attack(victim, SINGLE, built)
+    assert results.recipe["off"] == ["word cosine", "part of speech", "similarity"]
+    assert results.outcomes[1].adversarial == ("a very DULL film",)
+
+
+def test_recipes_that_need_more_than_answers_say_so(home):
+    for name in ("hotflip", "a2t"):
+        with pytest.raises(ModelError, match=r"gradients|embedding table"):
+            attack(BagOfWords({"good": 1.0}), [("a good film", 1)], recipe(name))
+    with pytest.raises(ModelError, match="embedding table"):
+        attack(BagOfWords({"good": 1.0}), [("a good film", 1)], recipe("random", synonyms="victim"))
+
+
+# asking for a recipe
+
+
+def test_an_unknown_recipe_suggests_the_nearest():
+    with pytest.raises(SettingError, match=r"'textfoler'.*did you mean 'textfooler'"):
+        recipe("textfoler")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("deepwordbug", {"without": ("edit_distanc",)}, "did you mean 'edit_distance'"),
+        ("deepwordbug", {"variant": "textatack"}, "textatack"),
+        ("textfooler", {"variant": "original", "without": CONSTRAINTS}, "original"),
+        ("pwws", {"variant": ""}, "variant"),
+        ("genetic", {"variant": "x"}, "'x'"),
+        ("bae", {"kind": "Q"}, "'Q'"),
+        ("textfooler", {"synonyms": "nowhere.txt"}, "nowhere.txt"),
+        ("textfooler", {"k": 0}, "k is 0"),
+        ("pso", {"synonyms": "wordnett"}, "wordnett"),
+        ("charmer", {"alphabet": ""}, "alphabet"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(name, options, message, home):
+    with pytest.raises((SettingError, DataError), match=message):
+        recipe(name, **options)
+
+
+# variants
+
+
+def greedy_play(built, text, victim):
+    played = game(text, 1, victim)
+    return played, alone(built.search(played, built.transform, built.constraints))
+
+
+def test_textfooler_keeps_what_harms_more_than_the_original_and_textattack_what_harms_more_than_before(home, tmp_path):
+    (tmp_path / "n.json").write_text(json.dumps({"aa": ["ax"], "bb": ["bx"], "cc": ["cx"]}))
+    weights = {"aa": 1.0, "bb": 1.0, "cc": 1.0, "ax": -0.5, "bx": 2.0, "cx": -0.6}
+    options = {"synonyms": tmp_path / "n.json", "without": CONSTRAINTS}
+    _, paper = greedy_play(recipe("textfooler", **options), "aa bb cc", BagOfWords(weights))
+    _, toolkit = greedy_play(recipe("textfooler", variant="textattack", **options), "aa bb cc", BagOfWords(weights))
+    assert paper.fields == ("ax bx cx",)  # 0.9: the step back was made, and the third word does not suffice
+    assert toolkit.fields == ("ax bb cx",)  # -0.1: broken
+
+
+def test_pwws_asks_for_each_candidate_once_and_textattack_twice(tmp_path):
+    words = [f"word{c}" for c in "abcdef"]
+    (tmp_path / "n.json").write_text(json.dumps({word: [f"{word}x", f"{word}y", f"{word}z"] for word in words}))
+    weights = {f"{word}x": -0.1 for word in words} | {f"{word}y": 0.1 for word in words}
+    victim = BagOfWords(weights, bias=5.0)
+    paper, _ = greedy_play(recipe("pwws", synonyms=tmp_path / "n.json"), " ".join(words), victim)
+    toolkit, _ = greedy_play(
+        recipe("pwws", synonyms=tmp_path / "n.json", variant="textattack"), " ".join(words), victim
+    )
+    n, k = 6, 3
+    assert paper.queries == 1 + n + n * k + n
+    assert toolkit.queries == 1 + n + n * k + n * k
+
+
+@pytest.mark.parametrize("name", ["textfooler", "pwws", "bert-attack", "bae", "textbugger", "deepwordbug"])
+def test_textattack_knows_stop_words_in_small_letters_only(name, home):
+    text = Text.of("The film WAS good and the plot")
+    paper, toolkit = (recipe(name, variant=variant).constraints[0] for variant in ("paper", "textattack"))
+    assert paper.words(text) == {1, 3, 6} and toolkit.words(text) == {0, 1, 2, 3, 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "paper", "toolkit"),
+    [
+        ("textfooler", "radian >= 0.5 to the current", "angular >= 0.840845 to the current"),
+        ("bae", "cosine >= 0.980067", "cosine >= 0.936338"),
+        ("textbugger", "cosine >= 0.8 ", "angular >= 0.8 "),
+        ("bert-attack", None, "cosine >= 0.2 "),
+    ],
+)
+def test_similarity_is_measured_as_the_variant_does(name, paper, toolkit, home):
+    for variant, wanted in (("paper", paper), ("textattack", toolkit)):
+        named = [c for c in recipe(name, variant=variant).describe()["constraints"] if "similarity" in c]
+        assert (wanted is None and not named) or wanted in named[0]
+
+
+@pytest.mark.parametrize("name", ["genetic", "pso"])
+def test_population_searches_are_told_the_variant(name, home):
+    for variant in ("paper", "textattack"):
+        assert recipe(name, variant=variant).search.keywords["variant"] == variant
+
+
+def test_textfooler_drifts_and_the_audit_says_so(home, victim):
+    """Against the current text each step is small; the audit holds the end against the beginning."""
+    built = recipe("textfooler", **SMALL).bound(victim)
+    text = Text.of("good good good good good good good good good good good good good good good good")
+    end = text.with_slots(["dull"] * len(text))
+    found = alone(violations(built.constraints, text, end))
+    assert all("current" in name or "cosine" in name or "speech" in name for name in found)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("R", "bae"), ("I", "bae-i"), ("R+I", "bae-r+i")])
+def test_bae_replaces_inserts_or_does_both(kind, name, home, victim):
+    built = recipes.bae(kind=kind, k=12, without=("similarity", "part_of_speech") if kind == "R" else ("similarity",))
+    assert built.name == name
+    text = Text.of("the film was good")
+    candidates = alone(built.transform.candidates(text, 3))
+    spaces = {candidate.slots[3].count(" ") for candidate in candidates}
+    assert spaces == {"R": {0}, "I": {1}, "R+I": {0, 1}}[kind]
