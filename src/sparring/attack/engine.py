@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K")
-GATHERED = 64
+GATHERED = 128
 """Items of a service with fresh answers that make a batch worth its while."""
 
 

@@ -112,7 +112,7 @@ class Game:
                 f"row {self._key[1] + 1} has class number {self.gold}; the victim knows {len(found)} classes, from 0"
             )
         self._known[self.original.fields] = found
-        if abs(self.clean().margin[0]) < DOUBT:  # clean accuracy is that of full precision
+        if self.temperature * abs(self.clean().margin[0]) < DOUBT:  # clean accuracy is that of full precision
             (self._known[self.original.fields],) = yield Ask(self.victim.exact, [self.original.fields])
         self.restart()
         return self.clean()

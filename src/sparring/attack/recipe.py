@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ..errors import SettingError
 from .constrain import Constraint
 from .engine import Search
 from .game import Game
@@ -34,6 +35,10 @@ class Recipe:
     """What takes the place of something that the paper used; every result repeats it."""
     off: tuple[str, ...] = ()
     """Constraints of the paper that were switched off; every result repeats it."""
+
+    def __post_init__(self) -> None:
+        if self.variant not in get_args(Variant):
+            raise SettingError(f"{self.name}: variant is {self.variant!r}; choose {' or '.join(get_args(Variant))}")
 
     def bound(self, victim: "Victim") -> "Recipe":
         """The same for a victim, whose embedding table or gradient parts of it may need."""

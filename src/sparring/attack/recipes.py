@@ -150,7 +150,7 @@ def bert_attack(
         transform=BertAttackSwap(MaskedLM.load(masked_lm), k, anew=not paper),
         constraints=constraints,
         off=(*off, "antonym filter by counter-fitted vectors (cosine 0.4)") if paper else off,
-        stand_ins=() if paper else (_ENCODER_STANDS_IN,),
+        stand_ins=() if paper or "similarity" in without else (_ENCODER_STANDS_IN,),
         constants={
             "k": (k, CODE if paper else TEXTATTACK),
             "share of words": (0.4, CODE),
@@ -195,7 +195,7 @@ def bae(
         transform=ways[kind],
         constraints=constraints,
         off=off,
-        stand_ins=(_ENCODER_STANDS_IN,),
+        stand_ins=() if "similarity" in without else (_ENCODER_STANDS_IN,),
         constants={
             "kind": (kind, PAPER),
             "k": (k, TEXTATTACK),
@@ -445,7 +445,7 @@ def clare_recipe(
         ),
         constraints=constraints,
         off=off,
-        stand_ins=(_ENCODER_STANDS_IN,),
+        stand_ins=() if "similarity" in without else (_ENCODER_STANDS_IN,),
         constants={
             "k": (k, TEXTATTACK),
             "least probability": ("replace 5e-4, insert 0, merge 5e-3", TEXTATTACK),

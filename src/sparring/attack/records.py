@@ -6,6 +6,7 @@ A line that was written is never touched again.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,7 +28,9 @@ class Record:
         """The files there are, this process's and others'."""
         found = [self.folder / f"{self.name}.jsonl"]
         found += sorted(
-            path for path in self.folder.glob(f"{self.name}.*.jsonl") if path.suffixes[-2].removeprefix(".").isdigit()
+            path
+            for path in self.folder.glob(f"{self.name}.*.jsonl")
+            if path.name.removeprefix(f"{self.name}.").removesuffix(".jsonl").isdigit()
         )
         return [path for path in found if path.is_file()]
 
@@ -72,7 +75,8 @@ class Writer:
 
     def close(self) -> None:
         """No more lines."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which `_write` has told of; what is in the buffer is lost
+            self._file.close()
 
     def _write(self, record: dict[str, Any]) -> None:
         # half a surrogate pair cannot be encoded; as \udxxx it is valid JSON, and what came in comes out again

@@ -81,7 +81,8 @@ def attack(
     or a tuple of strings, a label the number of a class. budget: most queries an example. temperature: the attacker
     divides logits by it. frozen: fields that are not touched, such as 0 for a premise. encoder: measures similarity;
     None: it is not measured. record: where each finished example is written, and from where it is taken up again.
-    pool: see `engine.play`; default 384 on a processor and 8,192 on a GPU. memory: share one between attacks on the same victim, and no text is scored twice.
+    pool: see `engine.play`; default 384 on a processor and 8,192 on a GPU. memory: share one between attacks on the
+    same victim, and no text is scored twice.
     progress: called with (done, all, broken) as examples end.
     With torchrun each process plays its share of the rows; the results are of that share.
     Raises SettingError for a budget below 1 and the like, DataError for rows that cannot be used, AttackStopped when
@@ -162,9 +163,9 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
             final = yield from recipe.search(game, recipe.transform, recipe.constraints)
         except OutOfQueries:
             note = "the query budget is used up"
-        answer = None if final is None else game.answer(final)
+        answer = None if final is None or not final.changed else game.answer(final)
         # in half precision an answer close to the border may be on the wrong side of it: ask those in full
-        if final is None or answer is None or not (answer.broken[0] or answer.margin[0] > -DOUBT):
+        if final is None or answer is None or not (answer.broken[0] or game.temperature * answer.margin[0] > -DOUBT):
             note = note or ("" if final is not None else "no word may be changed")
             final = None
             break

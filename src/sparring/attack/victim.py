@@ -1,11 +1,13 @@
 """The victim: anything that gives class scores to texts, made into services that answer many texts at once."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from threading import Barrier
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,8 +21,11 @@ from ..model.view import ModelView, evaluating
 from ..perturb.inner import gradient_of
 from ..settings import read_yaml
 from .engine import Service
+from .halved import halved
 
 Fields = tuple[str, ...]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @runtime_checkable
@@ -53,7 +58,7 @@ class ModelVictim:
     """A Hugging Face classifier with its tokenizer. It runs in eval mode, and its own modes are restored.
 
     max_length: longest text in tokens, longer ones are cut; default what the model takes. tokens: padded tokens in a
-    batch, default 2,048 on a processor and 65,536 on a GPU. batch: most texts in one. half: answer candidates in
+    batch, default 1,024 on a processor and 65,536 on a GPU. batch: most texts in one. half: answer candidates in
     bfloat16; default where the hardware multiplies it.
     Raises ModelError for a model with fewer than two classes, and later for scores that are not finite.
     """
@@ -70,7 +75,7 @@ class ModelVictim:
     ) -> None:
         self.model, self.tokenizer, self.batch = model, tokenizer, batch
         self.max_length = longest_text(model, tokenizer, max_length or 512)
-        self.tokens = tokens or (65_536 if self.device.type == "cuda" else 2_048)
+        self.tokens = tokens or (65_536 if self.device.type == "cuda" else 1_024)
         self.half = fast_bf16() if half is None else half
         self.classes = int(getattr(model.config, "num_labels", 2))
         if self.classes < 2:
@@ -94,7 +99,7 @@ class ModelVictim:
     @cached_property
     def halved(self) -> nn.Module:
         """A copy of the model in bfloat16."""
-        return copy.deepcopy(self.model).to(torch.bfloat16).eval()
+        return halved(self.model)
 
     def encode(self, items: Sequence[Fields], **more: Any) -> Any:
         """Token ids and whatever else the model takes, unpadded, one list a text."""
@@ -104,19 +109,36 @@ class ModelVictim:
         )
 
     def batches(self, encoded: Any) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Positions and padded inputs, texts of similar length together, the longest first."""
-        ids = encoded["input_ids"]
-        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        """Positions and padded inputs, texts of similar length together, the longest first.
+
+        There are as many batches for each thread as for any other, so that few texts keep all of them busy too.
+        """
+        lengths = [max(1, len(ids)) for ids in encoded["input_ids"]]
+        order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+        total, threads = sum(lengths), self.threads
+        budget = math.ceil(total / (threads * math.ceil(total / (threads * self.tokens)))) if total else 1
         first = 0
         while first < len(order):
-            longest = max(1, len(ids[order[first]]))
-            room = max(1, self.tokens // longest)
-            end = min(len(order), first + (room if self.batch is None else min(room, self.batch)))
-            shorter = next((i for i in range(first, end) if len(ids[order[i]]) < longest), end)
-            if 2 * (shorter - first) >= room:  # texts of one length need no mask, which is faster than a fuller batch
-                end = shorter
+            longest = lengths[order[first]]
+            end = min(len(order), first + max(1, round(budget / longest)))
+            if self.batch is not None:
+                end = min(end, first + self.batch)
             yield order[first:end], self._padded(encoded, order[first:end], longest)
             first = end
+
+    @property
+    def threads(self) -> int:
+        """How many batches are computed at a time."""
+        parallel = self.device.type == "cpu" and isinstance(self.model, PreTrainedModel)
+        return torch.get_num_threads() if parallel else 1
+
+    def each(self, function: Callable[[T], R], batches: Iterable[T]) -> Iterable[R]:
+        """The function of every batch, in order; on a processor each of its threads takes a batch of its own.
+
+        One batch on several threads waits for the slowest at every layer, and on a machine that does something else
+        besides it waits spinning.
+        """
+        return map(function, batches) if self.threads == 1 else _workers(self.threads).map(function, batches)
 
     def _padded(self, encoded: Any, rows: list[int], longest: int) -> dict[str, Tensor]:
         lengths = np.array([len(encoded["input_ids"][row]) for row in rows])
@@ -131,6 +153,20 @@ class ModelVictim:
                     table[place, : lengths[place]] = encoded[name][row]
                 inputs[name] = torch.from_numpy(table)
         return {name: x.to(self.device) for name, x in inputs.items()}
+
+
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    """Threads that compute with one thread each. They are begun here: how many threads torch uses is set for those to
+    come as well as for the one that sets it, and has to be set back.
+    """
+    executor = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    all_there = Barrier(threads + 1)
+    for _ in range(threads):
+        executor.submit(all_there.wait)
+    all_there.wait()
+    torch.set_num_threads(threads)
+    return executor
 
 
 class _Forward:
@@ -149,9 +185,13 @@ class _Forward:
 
     def _scores(self, model: nn.Module, encoded: Any, rows: int) -> np.ndarray:
         found = np.empty((rows, self.victim.classes))
-        with evaluating(model), torch.inference_mode():
-            for places, inputs in self.victim.batches(encoded):
-                logits = model(**inputs).logits
+
+        def forward(batch: tuple[list[int], dict[str, Tensor]]) -> tuple[list[int], Tensor]:
+            with torch.inference_mode():  # of this thread
+                return batch[0], model(**batch[1]).logits
+
+        with evaluating(model):
+            for places, logits in self.victim.each(forward, self.victim.batches(encoded)):
                 if logits.shape != (len(places), self.victim.classes):
                     raise ModelError(
                         f"{type(model).__name__} gave scores of shape {tuple(logits.shape)} to {len(places)} texts; "

@@ -118,7 +118,7 @@ def attack(
     reports = [output] if len(victims) == 1 else [output / Path(victim).name for victim in victims]
     for folder in reports:
         if (folder / "report.html").is_file():
-            out.print(f"report: {escape(clean(str(folder / 'report.html')))}")
+            out.print(f"report: {escape(clean(str(folder / 'report.html')))}", soft_wrap=True)
 
 
 def _options(
@@ -149,16 +149,17 @@ def _options(
     for name, value in assignments(pairs).items():
         if name not in known:
             raise SettingError(f"none of {', '.join(names)} has an option '{name}'; {nearest(name, known)}")
-        options[name] = _typed(name, value, known[name].default)
+        options[name] = _typed(name, value, known[name])
     return options
 
 
-def _typed(name: str, value: str, default: Any) -> Any:
+def _typed(name: str, value: str, parameter: inspect.Parameter) -> Any:
+    default = parameter.default
     if isinstance(default, bool):
         if value.lower() not in ("true", "false"):
             raise SettingError(f"--set {name}={value}: write true or false")
         return value.lower() == "true"
-    if isinstance(default, int) or (default is None and value.isdigit()):
+    if isinstance(default, int) or parameter.annotation == (int | None):
         try:
             number = int(value)
         except ValueError:
@@ -177,7 +178,7 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
         out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
     table = Table(box=None, header_style="bold")
     for heading in ("recipe", "clean", "under attack", "broken", "words", "queries", "similar", "time"):
-        table.add_column(heading, justify="left" if heading == "recipe" else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading == "recipe" else "right", no_wrap=heading != "recipe")
     for entry in record["attacks"]:
         s = entry["summary"]
         low, high = s["attacked_interval"]

@@ -30,7 +30,9 @@ def clean(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    shown = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # half a surrogate pair, from a command line that was no UTF-8, cannot be encoded; \udxxx is valid JSON
+    sys.stdout.write(shown.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
 
 def number(name: str, value: float) -> str:

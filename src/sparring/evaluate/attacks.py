@@ -77,6 +77,9 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         raise SettingError(f"each recipe once: {', '.join(names)}")
     if job.budget is not None and job.budget < 1:
         raise SettingError(f"--budget is {job.budget}; the first query is that of the original, so give 1 or more")
+    for path in job.transfer:
+        if not path.is_file():
+            raise DataError(f"there is no file {path} of adversarial rows")
     folders = _folders(job)
     _start_processes()
     encoder = _encoder()

@@ -1,0 +1,39 @@
+"""A copy of a model in bfloat16 that answers fast."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def halved(model: nn.Module) -> nn.Module:
+    """A copy in bfloat16 and eval mode; the model itself is left alone.
+
+    On a processor the weights of linear layers are laid out once as the matrix library wants them, which it otherwise
+    does at every call: the same numbers, about a tenth faster.
+    """
+    half = copy.deepcopy(model).to(torch.bfloat16).eval()
+    if next(half.parameters()).device.type == "cpu" and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        _pack(half)
+    return half
+
+
+class _Packed(nn.Module):
+    """A linear layer for inference with weights in oneDNN's own layout."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().contiguous(), 1024)
+        self.bias = None if layer.bias is None else layer.bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return y
+
+
+def _pack(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is nn.Linear and child.weight.numel() >= 4096:  # subclasses may do something else
+            setattr(module, name, _Packed(child))
+        else:
+            _pack(child)
