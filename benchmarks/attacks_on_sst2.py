@@ -2,8 +2,8 @@
 
     python benchmarks/attacks_on_sst2.py --victim runs/standard --data sst2/test.csv --masked-lm runs/masked_lm
 
-The victim is a MiniLM (`sparring train --data sst2/train.csv --eval-data sst2/dev.csv --learning-rate 2e-4`), the masked
-language model comes from `train_masked_lm.py`. Searches over populations, those with a masked language model, and
+The victim: `sparring train --data sst2/train.csv --eval-data sst2/dev.csv --learning-rate 2e-4`. The masked language
+model comes from `train_masked_lm.py`. Searches over populations, those with a masked language model, and
 Charmer see `--few` of the examples, the others `--examples`. Each recipe is one JSON line in
 benchmarks/results/attacks_on_sst2.jsonl; recipes that are there already are not repeated.
 """

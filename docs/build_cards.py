@@ -68,11 +68,65 @@ def pages() -> dict[Path, str]:
     new = {index: with_class_columns(index.read_text("utf-8"))}
     new[results] = _filled(results.read_text("utf-8"), "results-table", record_table(runs, RESULTS))
     new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(_records("step_cost.json"), COST))
+    attacks = DOCS / "attacks.md"
+    new[attacks] = _filled(attacks.read_text("utf-8"), "attacks-table", attacks_table())
+    new[attacks] = _filled(new[attacks], "masked-lm", masked_lm())
+    new[attacks] = _filled(new[attacks], "throughput-table", throughput_table())
     for name, method in METHODS.items():
         card, own = DOCS / "methods" / f"{name}.md", [row for row in runs if row["method"] == name]
         new[card] = _filled(card.read_text("utf-8"), "settings", settings_table(method))
         new[card] = _filled(new[card], "effect-table", record_table(own, EFFECT))
     return new
+
+
+def attacks_table() -> str:
+    """One row a recipe, shares in percent; nothing if there are no records."""
+    path = DOCS.parent / "benchmarks" / "results" / "attacks_on_sst2.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    lines = []
+    for row in rows:
+        held = f"{_percent(row['under_attack'])} ({_percent(row['low'])}-{_percent(row['high'])})"
+        similar = "" if row["similarity"] is None else f"{row['similarity']:.2f}"
+        figures = [f"{row['queries']:.0f}", similar, f"{row['seconds']:.0f}"]
+        lines.append([row["recipe"], str(row["examples"]), _percent(row["clean"]), held])
+        lines[-1] += [_percent(row["success_rate"]), _percent(row["words_changed"]), *figures]
+    head = ["recipe", "examples", "clean %", "under attack % (95 %)", "broken %", "words %", "queries"]
+    commands = "".join(f"\n\nMeasured with `{command}`." for command in sorted({row["command"] for row in rows}))
+    return _table([*head, "similarity", "seconds"], lines) + commands if rows else ""
+
+
+def masked_lm() -> str:
+    """How good the masked language model of the attacks is."""
+    record: Any = _records("masked_lm.json")
+    if not record:
+        return ""
+    share = record["after"]["imdb_unlabelled.jsonl"]["accuracy"]
+    minutes = f"{record['seconds'] / 60:.0f} minutes"
+    return f"It was trained for {minutes} and guesses {_percent(share)} % of the masked tokens of held-out reviews."
+
+
+def throughput_table() -> str:
+    """Examples a minute of both sides; nothing if there is no record."""
+    record: Any = _records("attack_throughput.json")
+    if not record:
+        return ""
+    head = ["recipe", "precision", "examples a minute", "TextAttack, padded to the batch", "as shipped"]
+    head += ["times faster", "times as shipped", "share of the victim alone"]
+    head += ["under attack: ours - theirs", "queries: ours / theirs"]
+    lines = []
+    for row in record["summary"]:
+        sides = ("sparring", "textattack_dynamic", "textattack_shipped")
+        rates = [row[side].get("examples_per_minute") for side in sides]
+        lines.append([row["recipe"], row["precision"], *(f"{rate:.0f}" if rate else "" for rate in rates)])
+        lines[-1] += ["" if row[key] is None else f"{row[key]:.1f}" for key in ("times_dynamic", "times_shipped")]
+        lines[-1].append(_percent(row["share_of_victim_alone"].get(row["precision"], 0)) + " %")
+        lines[-1] += ["" if row["accuracy_difference"] is None else f"{100 * row['accuracy_difference']:+.1f} points"]
+        lines[-1] += ["" if row["queries_ratio"] is None else f"{row['queries_ratio']:.2f}"]
+    return _table(head, lines) + f"\n\nMeasured with `{record['command']}`."
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def _records(name: str) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from scipy.optimize import minimize_scalar
 
 from .victim import Victim
 
-RANGE = (0.05, 10_000.0)
-"""Temperatures that are looked at: a victim that is always right has no best one."""
+RANGE = (1.0, 10_000.0)
+"""Temperatures that are looked at. Below 1 scores become sharper, which can only blind a search; a victim that is
+always right would have 0."""
 
 
 def temperature_of(log_probabilities: np.ndarray, gold: Sequence[int]) -> float:

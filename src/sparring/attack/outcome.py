@@ -30,9 +30,9 @@ class Outcome:
     attacked: int | None = None
     """What it says to the adversarial text."""
     gold_before: float
-    """P(gold) of the original."""
+    """P(gold) of the original, at the attacker's temperature."""
     gold_after: float | None = None
-    """P(gold) of the adversarial text."""
+    """P(gold) of the adversarial text, at the attacker's temperature."""
     queries: int
     """Texts that the victim was asked about, the original included, repetitions included."""
     repeats: int = 0

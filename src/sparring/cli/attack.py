@@ -164,7 +164,7 @@ def _typed(name: str, value: str, parameter: inspect.Parameter) -> Any:
             number = int(value)
         except ValueError:
             raise SettingError(f"--set {name}={value}: write a whole number") from None
-        if number < 1:
+        if number < (0 if name == "seed" else 1):
             raise SettingError(f"--set {name}={value}: write 1 or more")
         return number
     return value
@@ -173,34 +173,39 @@ def _typed(name: str, value: str, parameter: inspect.Parameter) -> Any:
 def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for note in record["notes"]:
         say(f"  {note}", "dim")
-    say(f"  {record['data']['rows']} examples; words: share changed in successes; queries: mean", "dim")
+    say(
+        f"  {record['data']['rows']} examples, shares in %; words: how many of them were changed in a success; "
+        "queries: mean",
+        "dim",
+    )
     if titled:
         out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
-    table = Table(box=None, header_style="bold")
-    for heading in ("recipe", "clean", "under attack", "broken", "words", "queries", "similar", "time"):
-        table.add_column(heading, justify="left" if heading == "recipe" else "right", no_wrap=heading != "recipe")
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, 1))
+    for heading in ("recipe", "clean", "under attack", "broken", "words", "queries", "similar"):
+        table.add_column(heading, justify="left" if heading == "recipe" else "right", no_wrap=True)
     for entry in record["attacks"]:
         s = entry["summary"]
         low, high = s["attacked_interval"]
         table.add_row(
             _title(entry),
-            _share(s["clean_accuracy"]),
-            f"{_share(s['accuracy_under_attack'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]",
-            _share(s["success_rate"]),
-            _share(s["changed_share"]),
+            _percent(s["clean_accuracy"]),
+            _with_interval(s["accuracy_under_attack"], low, high),
+            _percent(s["success_rate"]),
+            _percent(s["changed_share"]),
             f"{s['queries_mean']:.1f}",
             "-" if s["similarity"] is None else f"{s['similarity']:.2f}",
-            f"{entry['seconds']:.0f} s",
         )
-    for entry in record["transfer"]:
-        low, high = entry["low"], entry["high"]
-        shown = f"{_share(entry['accuracy'])} [dim]({100 * low:.1f}-{100 * high:.1f})[/dim]"
-        table.add_row(f"transfer: {escape(clean(Path(entry['file']).name))}", "", shown, *[""] * 5)
     worst = record["worst_case"]
     if worst is not None:
-        shown = f"{_share(worst['accuracy'])} [dim]({100 * worst['low']:.1f}-{100 * worst['high']:.1f})[/dim]"
-        table.add_row("worst case", "", shown, *[""] * 5)
-    out.print(table)
+        table.add_row("worst case", "", _with_interval(worst["accuracy"], worst["low"], worst["high"]))
+    if record["attacks"]:
+        out.print(table)
+    for entry in record["transfer"]:
+        share = _with_interval(entry["accuracy"], entry["low"], entry["high"])
+        name = escape(clean(Path(entry["file"]).name))
+        out.print(
+            f"transfer: {name}: {share} % right on {entry['rows']} rows made against another victim", soft_wrap=True
+        )
     for line in record["minimum"] or []:
         out.print(
             f"{line['recipe']}: {_share(line['plain'])} at temperature 1, {_share(line['calibrated'])} calibrated, "
@@ -222,6 +227,14 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
 
 def _title(entry: dict[str, Any]) -> str:
     return f"{entry['recipe']} T={entry['temperature']:.3g}" if entry["temperature"] != 1 else str(entry["recipe"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{_percent(value)} [dim]({_percent(low)}-{_percent(high)})[/dim]"
 
 
 def _share(value: float | None) -> str:

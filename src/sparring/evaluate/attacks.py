@@ -108,7 +108,8 @@ def _attack_victim(
     if job.calibrated:
         temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
         runs += [(f"{recipe.name}.calibrated", recipe, round(temperature, 6)) for recipe in job.recipes]
-    head = {"victim": _fingerprint(name), "data": examples.digest, "rows": len(examples.texts), "frozen": list(frozen)}
+    head = {"victim": _fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
+    head["labels"] = list(examples.label_names)
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
     attacks: list[dict[str, Any]] = []
     outcomes: dict[str, list[Outcome]] = {}
@@ -138,10 +139,13 @@ def _attack_victim(
         found = kept.read()
         outcomes[title] = [found[row] for row in sorted(found)]
         attacks.append(_entry(title, results, outcomes[title], begun[title]))
+    notes = list(examples.notes)
+    if outcomes and all(o.status == "skipped" for found in outcomes.values() for o in found):
+        notes.append("no example is answered rightly, so there was nothing to attack: are the labels this model's?")
     record: dict[str, Any] = {
         "victim": name,
         "data": {"origin": examples.origin, "rows": len(examples.texts), "sha256": examples.digest},
-        "notes": list(examples.notes),
+        "notes": notes,
         "labels": list(examples.label_names),
         "attacks": attacks,
         "worst_case": worst_case(outcomes.values()) if len(outcomes) > 1 else None,
@@ -190,21 +194,27 @@ def _minimum(job: AttackJob, outcomes: dict[str, list[Outcome]]) -> list[dict[st
 
 
 def _comparison(job: AttackJob, attacks: list[dict[str, list[Outcome]]]) -> list[dict[str, Any]]:
-    """The first victim against each other one: clean, under each attack, and under all of them."""
-    found = []
-    for name, other in zip(job.victims[1:], attacks[1:], strict=True):
-        for title in attacks[0]:
-            found.append(
-                {"a": job.victims[0], "b": name, "attack": title, "result": compare(attacks[0][title], other[title])}
-            )
-    return found
+    """The first victim against each other one, under each attack."""
+    return [
+        {"a": job.victims[0], "b": name, "attack": title, "result": compare(attacks[0][title], other[title])}
+        for name, other in zip(job.victims[1:], attacks[1:], strict=True)
+        for title in attacks[0]
+    ]
 
 
 def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
     """Accuracy on adversarial rows that were made against another victim: a weak attack, and labelled so."""
     if path.suffix == ".jsonl" and _is_attack(path):
         head, outcomes = read_lines(path)
-        rows = [(o.adversarial, o.label) for o in outcomes if o.status == "success" and o.adversarial is not None]
+        names, known = list(head.get("labels") or ()), list(examples.label_names)
+        if names and known and not set(names) <= set(known):
+            raise DataError(f"{path} has the classes {', '.join(names)}; {', '.join(known)} are expected")
+        number = {i: known.index(name) for i, name in enumerate(names)} if names and known else {}
+        rows = [
+            (o.adversarial, number.get(o.label, o.label))
+            for o in outcomes
+            if o.status == "success" and o.adversarial is not None
+        ]
         made_for = str(head.get("victim", ""))
     else:
         loaded = load(str(path), split="test", like=examples)
@@ -373,4 +383,7 @@ def _wait() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         import torch.distributed as dist
 
-        dist.barrier()
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise RunError("another process of this run stopped; its message says why, --resume goes on") from error
