@@ -74,7 +74,7 @@ class MaskedLM:
             raise ModelError(f"the tokenizer of {self.name!r} has no mask token: it is no masked LM; {_WAY_OUT}")
         self.device = next(model.parameters()).device
         self.tokens = tokens or (65_536 if self.device.type == "cuda" else 4_096)
-        self.longest = min(longest_text(model, tokenizer, 512), _positions(model))
+        self.longest = longest_text(model, tokenizer, 512)
         self.context = min(context, self.longest)
         self.half = fast_bf16() if half is None else half
         self.start = [i for i in (tokenizer.cls_token_id,) if i is not None]
@@ -316,14 +316,6 @@ def _marks(vocabulary: Sequence[str]) -> Marks:
     """How pieces are marked: "##" goes on a word (WordPiece); "Ġ" (byte-level BPE), "▁" (SentencePiece) begin one."""
     kinds: tuple[Marks, ...] = ("##", "Ġ", "▁")
     return max(kinds, key=lambda mark: sum(piece.startswith(mark) for piece in vocabulary))
-
-
-def _positions(model: Any) -> int:
-    """Tokens that the position table has room for; RoBERTa's begins behind its padding position."""
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, nn.Embedding):
-        return 512
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def _first_line(error: Exception) -> str:

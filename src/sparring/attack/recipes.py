@@ -130,7 +130,7 @@ def bert_attack(
     more, and leaves the last candidate in the text where none helped: not repeated here.
     """
     _known(without)
-    k = k or (48 if variant == "paper" else 8)
+    k = (48 if variant == "paper" else 8) if k is None else k
     constraints, off = _constraints(
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
@@ -527,6 +527,8 @@ def recipe(name: str, **options: Any) -> Recipe:
 
 
 def _known(without: Iterable[str]) -> None:
+    if isinstance(without, str):
+        raise SettingError(f"without is {without!r}; give a list of names, such as [{without!r}]")
     for name in without:
         if name not in CONSTRAINTS:
             raise SettingError(f"there is no constraint '{name}' to go without; {nearest(name, CONSTRAINTS)}")

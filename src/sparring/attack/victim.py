@@ -120,7 +120,7 @@ class ModelVictim:
         first = 0
         while first < len(order):
             longest = lengths[order[first]]
-            end = min(len(order), first + max(1, round(budget / longest)))
+            end = min(len(order), first + max(1, min(round(budget / longest), self.tokens // longest)))
             if self.batch is not None:
                 end = min(end, first + self.batch)
             yield order[first:end], self._padded(encoded, order[first:end], longest)

@@ -141,7 +141,9 @@ def _attack_victim(
         attacks.append(_entry(title, results, outcomes[title], begun[title]))
     notes = list(examples.notes)
     if outcomes and all(o.status == "skipped" for found in outcomes.values() for o in found):
-        notes.append("no example is answered rightly, so there was nothing to attack: are the labels this model's?")
+        notes.append(
+            "there was nothing to attack, no correctly classified example: are the labels those of this model?"
+        )
     record: dict[str, Any] = {
         "victim": name,
         "data": {"origin": examples.origin, "rows": len(examples.texts), "sha256": examples.digest},

@@ -152,8 +152,16 @@ def _trained_on_hub(name: str) -> tuple[nn.Module, Any]:
 
 
 def longest_text(model: Any, tokenizer: Any, asked: int) -> int:
-    """Tokens of the longest text: `asked`, or fewer if the position table ends before (a longer one would crash)."""
-    return int(min(asked, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or asked))
+    """Tokens of the longest text: `asked`, or fewer if the position table ends before (a longer one would crash).
+
+    RoBERTa's table begins behind its padding position, so that it has room for two tokens fewer than it has rows.
+    """
+    rows = getattr(model.config, "max_position_embeddings", None) or asked
+    tables = [m for name, m in model.named_modules() if name.endswith("embeddings.position_embeddings")]
+    offset = max(
+        (table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), default=0
+    )
+    return int(min(asked, tokenizer.model_max_length, rows - offset))
 
 
 def _with_adapter(model: Any, adapter: str) -> nn.Module:
