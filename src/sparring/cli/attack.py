@@ -26,7 +26,7 @@ def attack(
     text: Annotated[
         list[str] | None, typer.Option(help="Attack this sentence (twice for a pair) and show what changed.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipes, separated by commas; see `sparring recipes`.")] = "textfooler",
+    recipe: Annotated[str, typer.Option(help="Recipes, separated by commas; see `sparring recipes`.")] = "deepwordbug",
     data: Annotated[str | None, typer.Option(help="Labelled data; default: the run's held-out data.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a task, hub data set or the demo.")] = None,
     column: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
