@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import sparring
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, ViTConfig
-
-from sparring import cli
 
 WORDS = ["good", "bad", "fine", "awful", "great", "poor", "film", "book", "meal", "a", "the", "was", "is"]
 
@@ -52,21 +51,6 @@ def data(tmp_path_factory):
         lines = [f"the {WORDS[6 + i % 3]} was {WORDS[i % 6]},{'neg' if i % 2 else 'pos'}" for i in range(rows)]
         (folder / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     return folder
-
-
-def sparring(*arguments, capsys):
-    """Exit code, standard output and standard error of a command run in this process."""
-    before = sys.argv
-    sys.argv = ["sparring", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    finally:
-        sys.argv = before
-    shown = capsys.readouterr()
-    return code, shown.out, " ".join(shown.err.split())
 
 
 def train(model, data, output, *more, capsys):

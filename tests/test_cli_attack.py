@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from commands import sparring
 from puppets import WEIGHTS, exit_code, forked, handset
 from rich.console import Console
 
@@ -45,21 +46,6 @@ def write(path, rows, columns="text,label"):
 @pytest.fixture(autouse=True)
 def no_encoder(monkeypatch):
     monkeypatch.setattr("sparring.evaluate.attacks._encoder", lambda: None)
-
-
-def sparring(*arguments, capsys):
-    """Exit code, standard output and standard error of a command run in this process."""
-    before = sys.argv
-    sys.argv = ["sparring", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    finally:
-        sys.argv = before
-    shown = capsys.readouterr()
-    return code, shown.out, " ".join(shown.err.split())
 
 
 def attack(place, output, *more, capsys, model="model"):

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ..data.batch import make_key
 from ..errors import DataError
@@ -158,10 +159,8 @@ class Game:
     def _heated(self, log_probabilities: np.ndarray) -> np.ndarray:
         if self.temperature == 1.0:
             return log_probabilities
-        scaled = log_probabilities / self.temperature
-        scaled = scaled - scaled.max(axis=-1, keepdims=True)
-        normalised: np.ndarray = scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))
-        return normalised
+        heated: np.ndarray = log_softmax(log_probabilities / self.temperature, axis=-1)
+        return heated
 
 
 def pick(values: Any, allowed: Any = None) -> int:

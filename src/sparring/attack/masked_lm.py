@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..model.load import fast_bf16, load_tokenizer, longest_text
+from ..model.load import fast_bf16, first_line, load_tokenizer, longest_text
 from ..model.view import evaluating
 from .engine import Service
 from .resources import find
+from .text import encodable
 
 Gap = tuple[str, str, int]
 """What stands before and after one masked word, white space included, and how many pieces are wanted."""
@@ -100,7 +101,7 @@ class MaskedLM:
                 where, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"cannot load a masked LM from {where!r}: {_first_line(error)}; {_WAY_OUT}") from error
+            raise ModelError(f"cannot load a masked LM from {where!r}: {first_line(error)}; {_WAY_OUT}") from error
         if report["missing_keys"]:  # transformers makes up what is missing, and a head of random weights fills in noise
             raise ModelError(
                 f"{where!r} is no masked LM: it has no weights for {min(report['missing_keys'])} and "
@@ -256,8 +257,7 @@ class _Perplexity:
 
 def plain_ids(tokenizer: Any, texts: Sequence[str], **more: Any) -> Any:
     """What a fast tokenizer makes of texts, without special tokens and without a limit."""
-    # Half of a surrogate pair is no character, and tokenizers refuse it; "?" has the same length.
-    readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    readable = [encodable(text) for text in texts]
     settings = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False} | more
     if not readable:
         return {"input_ids": [], "offset_mapping": []}
@@ -316,8 +316,3 @@ def _marks(vocabulary: Sequence[str]) -> Marks:
     """How pieces are marked: "##" goes on a word (WordPiece); "Ġ" (byte-level BPE), "▁" (SentencePiece) begin one."""
     kinds: tuple[Marks, ...] = ("##", "Ġ", "▁")
     return max(kinds, key=lambda mark: sum(piece.startswith(mark) for piece in vocabulary))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import softmax
 
 from .constrain import Constraint, allowed, editable
 from .engine import Search
@@ -81,8 +82,7 @@ def parent_probabilities(scores: np.ndarray, temperature: float = 0.3, *, varian
     worse members (variant "textattack").
     """
     scaled = np.asarray(scores, dtype=np.float64) / (temperature if variant == "paper" else -temperature)
-    weights = np.exp(scaled - scaled.max())
-    probabilities: np.ndarray = weights / weights.sum()
+    probabilities: np.ndarray = softmax(scaled)
     return probabilities
 
 

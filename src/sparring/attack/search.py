@@ -12,6 +12,7 @@ Importance, and how the best candidate is picked, are what attacks differ in; ea
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import softmax
 
 from .constrain import Constraint, allowed, editable
 from .engine import Search
@@ -124,7 +125,8 @@ def by_saliency(
     answers = yield from game.ask(candidates)
     best = np.zeros(len(words))  # a word without candidates is worth nothing
     np.maximum.at(best, owners, np.where(np.isfinite(answers.harm), answers.harm, 0.0))
-    return softmax(saliency) * best
+    weighted: np.ndarray = softmax(saliency) * best
+    return weighted
 
 
 def at_random(
@@ -146,19 +148,13 @@ def all_candidates(
     return [candidate for part in parts for candidate in part], owners
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
-    """exp(x) / sum exp(x)."""
-    e = np.exp(x - x.max())
-    normalised: np.ndarray = e / e.sum()
-    return normalised
-
-
 # the search of PWWS
 
 
 def pwws_order(saliency: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """(n,) H = softmax(saliency) * gain (Ren et al. 2019): saliency P(x) - P(x with unknown i), gain P(x) - P(x*_i)."""
-    return softmax(saliency) * gains
+    order: np.ndarray = softmax(saliency) * gains
+    return order
 
 
 def pwws(game: Game, transform: Transform, constraints: Sequence[Constraint]) -> Search[Text | None]:

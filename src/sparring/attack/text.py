@@ -181,3 +181,8 @@ def in_case_of(new: str, old: str) -> str:
     if old[:1].isupper():
         return new[:1].upper() + new[1:]
     return new
+
+
+def encodable(text: str) -> str:
+    """The text as tokenizers take it: half of a surrogate pair is no character, and becomes "?", as long as it was."""
+    return text.encode("utf-8", "replace").decode("utf-8")

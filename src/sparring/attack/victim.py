@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,6 +23,7 @@ from ..perturb.inner import gradient_of
 from ..settings import read_yaml
 from .engine import Service
 from .halved import halved
+from .text import encodable
 
 Fields = tuple[str, ...]
 T = TypeVar("T")
@@ -103,7 +105,7 @@ class ModelVictim:
 
     def encode(self, items: Sequence[Fields], **more: Any) -> Any:
         """Token ids and whatever else the model takes, unpadded, one list a text."""
-        columns = [[_encodable(field) for field in column] for column in zip(*items, strict=True)]
+        columns = [[encodable(field) for field in column] for column in zip(*items, strict=True)]
         return self.tokenizer(
             *columns, padding=False, truncation=True, max_length=self.max_length, return_attention_mask=False, **more
         )
@@ -301,8 +303,7 @@ class _Call:
             victim.probabilities = bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
         if victim.probabilities:
             scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
-        shifted = scores - scores.max(axis=1, keepdims=True)
-        return list(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+        return list(log_softmax(scores, axis=1))
 
 
 def as_victim(victim: Any, **settings: Any) -> Victim:
@@ -342,8 +343,3 @@ def _check(scores: np.ndarray, items: Sequence[Fields], who: str) -> None:
         raise ModelError(
             f"{who} gave a score that is not a number to {items[bad[0]]!r:.200}; the weights have diverged"
         )
-
-
-def _encodable(text: str) -> str:
-    """Half of a surrogate pair is no character, and tokenizers refuse it."""
-    return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text

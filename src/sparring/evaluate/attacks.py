@@ -12,7 +12,7 @@ import datetime
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     """
     if not job.recipes and not job.transfer:
         raise SettingError("there is nothing to do: name a recipe, or a file of adversarial rows with --transfer")
-    names = [f"{recipe.name}" for recipe in job.recipes]
+    names = [recipe.name for recipe in job.recipes]
     if len(set(names)) < len(names):
         raise SettingError(f"each recipe once: {', '.join(names)}")
     if job.budget is not None and job.budget < 1:
@@ -270,7 +270,7 @@ def _examples(job: AttackJob, name: str, victim: Victim) -> Examples:
         raise SettingError("text attacks need classes, and these labels are quantities")
     if isinstance(victim, ModelVictim) and max(examples.labels) >= victim.classes:
         raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {victim.classes}")
-    return replace(examples, notes=tuple(note for note in examples.notes))
+    return examples
 
 
 def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Outcome]]) -> Any:

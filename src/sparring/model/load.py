@@ -43,7 +43,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot load the tokenizer of {name!r}: {_first_line(error)}. {_WHERE}") from error
+        raise ModelError(f"cannot load the tokenizer of {name!r}: {first_line(error)}. {_WHERE}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:  # some tokenizer files pad every text to 128 tokens, five times the work of a short batch
         backend.no_padding()
@@ -76,7 +76,7 @@ def load_classifier(
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **settings)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot find a model at {name!r}: {_first_line(error)}. {_WHERE}") from error
+        raise ModelError(f"cannot find a model at {name!r}: {first_line(error)}. {_WHERE}") from error
     if type(config) not in AutoModelForSequenceClassification._model_mapping:
         raise ModelError(
             f"{name!r} is a {config.model_type} model, which transformers cannot use as a text classifier; choose an "
@@ -94,7 +94,7 @@ def load_classifier(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load the weights of {name!r}: {_first_line(error)}. Only safetensors files are read; convert "
+            f"cannot load the weights of {name!r}: {first_line(error)}. Only safetensors files are read; convert "
             "others with `model.save_pretrained(folder)`"
         ) from error
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -132,7 +132,7 @@ def load_trained(source: Path | str) -> tuple[nn.Module, Any]:
                 str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
@@ -146,7 +146,7 @@ def _trained_on_hub(name: str) -> tuple[nn.Module, Any]:
             name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"no folder and no classifier on the hub is called {name!r}: {_first_line(error)}") from error
+        raise ModelError(f"no folder and no classifier on the hub is called {name!r}: {first_line(error)}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
@@ -174,6 +174,7 @@ def _with_adapter(model: Any, adapter: str) -> nn.Module:
     return wrapped
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Why something could not be loaded, without the rest of a long message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
