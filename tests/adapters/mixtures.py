@@ -1,0 +1,60 @@
+"""Tiny models with adapters that were never trained but say something: the same random ones for the same seed."""
+
+import copy
+
+import families
+import torch
+
+from sparring.adapters.adapter import AdapterShape, adapter_of, attach
+from sparring.adapters.gates import Calibration, Gate
+from sparring.adapters.mixture import AdapterMixture
+
+KINDS = ("lora", "houlsby", "pfeiffer")
+NAMES = ("clean", "textfooler", "deepwordbug")
+
+
+def shape_of(kind, **more):
+    return AdapterShape(kind=kind, **({"rank": 2, "alpha": 6.0, "reduction": 4} | more))
+
+
+def base_model(family="bert", labels=3, dtype=torch.float64):
+    return families.tiny(family, labels=labels, dtype=dtype).eval()
+
+
+def trained(base, shape, number, head="trained"):
+    """The base with an adapter that noise has taken somewhere else for each number, and the adapter."""
+    model = attach(copy.deepcopy(base), shape, seed=0, head=head)
+    source = torch.Generator().manual_seed(number)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.3 * torch.randn(weight.shape, generator=source))
+    attack = None if number == 0 else NAMES[number]
+    return model.eval(), adapter_of(model, shape, attack=attack)
+
+
+def adapters_of(base, kind, count=3, head="trained", **more):
+    return {NAMES[i]: trained(base, shape_of(kind, **more), i, head)[1] for i in range(count)}
+
+
+def mixture_of(kind="lora", *, family="bert", count=3, head="mixed", dtype=torch.float64, labels=3, **settings):
+    """A mixture whose heads differ ("mixed") or that has the base's head ("shared")."""
+    base = base_model(family, labels, dtype)
+    adapters = adapters_of(base, kind, count, "trained" if head == "mixed" else "frozen")
+    settings = {"gate": Gate(name="entropy_ratio")} | settings
+    return AdapterMixture(copy.deepcopy(base), adapters, head=head, **settings)
+
+
+def only(mixture, name):
+    """A mixture of one adapter of another."""
+    base = families.tiny("bert", labels=3, dtype=mixture.dtype).eval()
+    return AdapterMixture(base, {name: mixture.adapter(name)}, head=mixture.head, space=mixture.space)
+
+
+def asked(lengths=families.LENGTHS, **more):
+    """Inputs without labels."""
+    return {name: x for name, x in families.inputs(lengths, **more).items() if name != "labels"}
+
+
+def calibration(low=0.1, high=1.0, count=3):
+    return Calibration((low,) * count, (high,) * count, rows=10)
