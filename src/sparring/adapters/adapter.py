@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from ..errors import ModelError, RunError
 from ..settings import parse, setting, validate
@@ -232,20 +233,42 @@ def _write(adapter: Adapter, folder: Path) -> None:
 def _with_lora(model: nn.Module, shape: AdapterShape, seed: int, head: list[str]) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
+    targets = [part.strip() for part in shape.targets.split(",")] if shape.targets else _queries_and_values(model)
     config = LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,
         lora_dropout=0.0,
-        target_modules=[part.strip() for part in shape.targets.split(",")] if shape.targets else None,
+        target_modules=targets,
+        fan_in_fan_out=any(isinstance(m, Conv1D) for name, m in model.named_modules() if name.endswith(tuple(targets))),
         modules_to_save=_modules(head) or None,
     )
     try:
         with torch.random.fork_rng(devices=[]):  # peft draws from the global generator of the processor
             torch.manual_seed(seed)
             wrapped: nn.Module = get_peft_model(model, config)
-    except ValueError as error:  # no such layer, or an architecture peft has no default for
+    except ValueError as error:  # no such layer, or none that LoRA can adapt
         raise ModelError(f"cannot put LoRA into {type(model).__name__}: {error}") from error
     return wrapped
+
+
+def _queries_and_values(model: nn.Module) -> list[str]:
+    """What the layers are called that make queries and values; in some models one makes both."""
+    names = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
+    for known in (
+        ["query", "value"],
+        ["q_proj", "v_proj"],
+        ["query_proj", "value_proj"],
+        ["q_lin", "v_lin"],
+        ["q", "v"],
+        ["Wqkv"],
+        ["c_attn"],
+        ["query_key_value"],
+    ):
+        if names.issuperset(known):
+            return known
+    raise ModelError(
+        f"it is not known how {type(model).__name__} calls its query and value projections; name layers in `targets`"
+    )
 
 
 def _modules(head: Mapping[str, Any] | list[str]) -> list[str]:

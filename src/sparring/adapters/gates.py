@@ -72,7 +72,7 @@ def coefficients(entropies: Tensor, gate: Gate, calibration: Calibration | None 
     """
     h = wide(entropies)
     clean, attacks = h[:, :1], h[:, 1:]
-    if gate.name == "constant":
+    if gate.name == "constant" or attacks.shape[1] == 0:
         return torch.full_like(attacks, gate.constant)
     if gate.name == "softmax_neg_entropy":
         return torch.sigmoid((attacks - clean) / gate.temperature)

@@ -202,13 +202,13 @@ class AdapterMixture(nn.Module):
             name: x.repeat(k, *[1] * (x.dim() - 1)) if isinstance(x, Tensor) and x.dim() and len(x) == rows else x
             for name, x in inputs.items()
         }
-        with running(Rows()):
+        with running(Rows(k * rows)):
             logits: Tensor = self.base(**blocks).logits
         return logits.reshape(k, rows, -1).transpose(0, 1)
 
     def mixed(self, weights: Tensor, **inputs: Any) -> Any:
         """The base's output with each row's own mixture: weights (B, K), what each adapter weighs there."""
-        with running(Rows(weights, parameters=self.space == "parameters")):
+        with running(Rows(len(weights), weights, parameters=self.space == "parameters")):
             return self.base(**inputs)
 
     def adapter(self, name: str) -> Adapter:

@@ -18,6 +18,8 @@ from ..errors import ModelError
 class Rows:
     """weights: (B, K) how much of each of the K adapters a row has. None: the rows are K blocks, one an adapter."""
 
+    count: int
+    """Rows in the pass: B, or B K in blocks."""
     weights: Tensor | None = None
     parameters: bool = False
     """Mix the parameters of adapters, not what they add to an activation."""
@@ -59,13 +61,12 @@ class Stack(nn.Module):
         rows = _RUNNING.get()
         if rows is None:
             if self.size == 1:
-                return Rows()
+                return Rows(len(x))
             raise ModelError(f"this layer holds {self.size} adapters; call the mixture, not the model inside it")
-        fits = len(x) % self.size == 0 if rows.weights is None else len(x) == len(rows.weights)
-        if not fits:
+        if len(x) != rows.count:
             raise ModelError(
                 f"an adapted layer was given activations of shape {tuple(x.shape)}, which are not those of the rows of "
-                "the batch (layers for relative positions are such); train LoRA on other layers, as with targets=value"
+                "the batch (layers for relative positions are such); train LoRA on other layers, as with targets='value'"
             )
         return rows
 
