@@ -29,7 +29,7 @@ def trained(base, shape, number, head="trained"):
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.add_(0.3 * torch.randn(weight.shape, generator=source))
-    attack = None if number == 0 else NAMES[number]
+    attack = None if number == 0 else NAMES[number % 3]
     return model.eval(), adapter_of(model, shape, attack=attack)
 
 

@@ -139,9 +139,9 @@ def test_the_constants_0_and_1_are_one_adapter_exactly():
 
 
 def test_a_range_that_is_none_is_refused():
-    with pytest.raises(DataError, match="1 row; .* at least 2"):
+    with pytest.raises(DataError, match=r"1 row; .* at least 2"):
         Calibration((0.1,), (0.2,), rows=1)
-    with pytest.raises(DataError, match="adapter number 1 has the entropy 0.3 on all 8 rows"):
+    with pytest.raises(DataError, match=r"adapter number 1 has the entropy 0\.3 on all 8 rows"):
         Calibration((0.1, 0.3), (0.2, 0.3), rows=8)
     with pytest.raises(ModelError, match="needs calibration statistics"):
         coefficients(entropies(), Gate())

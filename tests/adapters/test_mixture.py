@@ -85,7 +85,7 @@ def test_the_base_keeps_its_weights_through_everything(kind):
     before = digest(base)
     assert mixture.digest() == before == mixture.reference.sha256
     mixture.train()
-    mixture(**asked(), labels=torch.tensor([0, 1, 2])).loss
+    assert mixture(**asked(), labels=torch.tensor([0, 1, 2])).loss > 0
     mixture.calibration = calibrate(mixture, [families.batch()])
     assert mixture.digest() == before
     assert not any(p.requires_grad for p in mixture.parameters())
@@ -317,7 +317,7 @@ def test_adapters_of_another_base_are_refused():
     with pytest.raises(ModelError, match="trained on different bases"):
         AdapterMixture(copy.deepcopy(base), strange, head="mixed")
     small = families.tiny("electra").eval()
-    with pytest.raises(ModelError, match="another base|has no layer"):
+    with pytest.raises(ModelError, match=r"another base|has no layer"):
         AdapterMixture(small, adapters, head="mixed")
 
 

@@ -178,6 +178,7 @@ def read_adapter(folder: Path) -> Adapter:
         about = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
         if by_peft.is_file():
             shape = _plain_lora(json.loads(by_peft.read_text(encoding="utf-8")), by_peft)
+            shape = parse(AdapterShape, about["shape"]) if about else shape
             adapter = _from_peft(load_file(folder / PEFT_WEIGHTS), shape, str(folder))
         elif about:
             stored = load_file(folder / WEIGHTS)

@@ -53,7 +53,7 @@ class Base:
 
         Raises ModelError when it cannot be found or is not the one that is recorded.
         """
-        beside = folder / self.relative if self.relative else None
+        beside = Path(os.path.normpath(folder.absolute() / self.relative)) if self.relative else None
         source = name or (str(beside) if beside is not None and beside.is_dir() else self.name)
         try:
             model = load_classifier(source, labels, tokenizer, seed=self.seed)

@@ -14,7 +14,12 @@ def halved(model: nn.Module) -> nn.Module:
     does at every call, and a GELU that follows one is computed along with it.
     """
     half = copy.deepcopy(model).to(torch.bfloat16).eval()
-    if next(half.parameters()).device.type == "cpu" and hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+    on_processor = next(half.parameters()).device.type == "cpu"
+    if (
+        on_processor
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    ):
         _pack(half)
     return half
 
