@@ -66,7 +66,7 @@ class Stack(nn.Module):
         if len(x) != rows.count:
             raise ModelError(
                 f"an adapted layer was given activations of shape {tuple(x.shape)}, which are not those of the rows of "
-                "the batch (layers for relative positions are such); train LoRA on other layers, such as the values alone"
+                "the batch (layers for relative positions are such); train LoRA on other layers, such as values"
             )
         return rows
 
