@@ -98,10 +98,10 @@ def measure(base: nn.Module, inputs: dict[str, Any], rounds: int) -> list[dict[s
     for model in models.values():
         model.to(device)
     times: dict[Any, list[float]] = {key: [] for key in models}
-    for turn in range(rounds + 2):
+    for turn in range(rounds + 1):
         for key, model in models.items():
             took = seconds(model, inputs)
-            if turn > 1:  # the first turns warm up
+            if turn:  # the first turn warms up
                 times[key].append(took)
     base_peak = peak(base, inputs)
     sizes = {key: folder_bytes(model) for key, model in models.items() if key != "plain"}
@@ -112,6 +112,7 @@ def measure(base: nn.Module, inputs: dict[str, Any], rounds: int) -> list[dict[s
         kind, space, attacks = key
         ratio = statistics.median(a / b for a, b in zip(times[key], times["plain"], strict=True))
         own = sum(p.numel() * p.element_size() for stack in model.stacks().values() for p in stack.own().values())
+        most = peak(model, inputs)
         more = sizes[kind, space, 2] - sizes[kind, space, 1]
         rows.append(
             {
@@ -123,8 +124,8 @@ def measure(base: nn.Module, inputs: dict[str, Any], rounds: int) -> list[dict[s
                 "plain_forwards": round(ratio, 3),
                 "bound": attacks + 2,
                 "measured_over_bound": round(ratio / (attacks + 2), 3),
-                "peak_bytes": int(peak(model, inputs)),
-                "peak_ratio": round(peak(model, inputs) / base_peak, 2),
+                "peak_bytes": int(most),
+                "peak_ratio": round(most / base_peak, 2),
                 "adapter_bytes_in_memory": own // (attacks + 1),
                 "bytes_on_disk_for_one_more_attack": more,
             }
@@ -158,7 +159,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

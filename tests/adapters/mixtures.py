@@ -45,10 +45,10 @@ def mixture_of(kind="lora", *, family="bert", count=3, head="mixed", dtype=torch
     return AdapterMixture(copy.deepcopy(base), adapters, head=head, **settings)
 
 
-def only(mixture, name):
-    """A mixture of one adapter of another."""
-    base = families.tiny("bert", labels=3, dtype=mixture.dtype).eval()
-    return AdapterMixture(base, {name: mixture.adapter(name)}, head=mixture.head, space=mixture.space)
+def only(mixture, name, base):
+    """What a mixture of one of the adapters says."""
+    one = AdapterMixture(copy.deepcopy(base), {name: mixture.adapter(name)}, head=mixture.head, space=mixture.space)
+    return one.mixed(torch.ones(3, 1, dtype=mixture.dtype), **asked()).logits
 
 
 def asked(lengths=families.LENGTHS, **more):

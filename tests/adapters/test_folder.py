@@ -49,13 +49,21 @@ def says(model, folder):
         return model(**load_tokenizer(str(folder))(TEXTS, padding=True, return_tensors="pt"))
 
 
+@pytest.fixture(scope="module")
+def whole(checkpoint, tmp_path_factory):
+    """A mixture in a folder beside its base, and what it says; nobody changes it."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(checkpoint, folder / "bert")
+    mixture = made(folder / "bert")
+    mixture.save_pretrained(folder / "mix", load_tokenizer(str(checkpoint)))
+    return folder, says(mixture, checkpoint)
+
+
 @pytest.fixture
-def saved(checkpoint, tmp_path):
-    """A mixture in a folder beside its base, and what it says."""
-    shutil.copytree(checkpoint, tmp_path / "bert")
-    mixture = made(tmp_path / "bert")
-    mixture.save_pretrained(tmp_path / "mix", load_tokenizer(str(checkpoint)))
-    return tmp_path / "mix", says(mixture, checkpoint)
+def saved(whole, tmp_path):
+    """A copy of it, whose base was copied with it."""
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path / "mix", whole[1]
 
 
 @pytest.mark.parametrize("head", ["shared", "mixed"])
@@ -119,18 +127,21 @@ def test_a_save_that_fails_leaves_the_old_mixture(saved, checkpoint, monkeypatch
     assert AdapterMixture.from_pretrained(folder).names == NAMES
 
 
-def test_a_mixture_and_its_base_can_move_together_and_back_in_is_said_where(saved, tmp_path):
-    folder, before = saved
-    shutil.copytree(tmp_path, tmp_path.parent / "moved")
-    shutil.rmtree(tmp_path / "bert")
-    moved = tmp_path.parent / "moved"
-    loaded = AdapterMixture.from_pretrained(moved / "mix")
-    assert torch.equal(says(loaded, folder).logits, before.logits)
+def test_a_mixture_and_its_base_can_move_together_or_it_is_said_where_the_base_is(checkpoint, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(checkpoint, here / "bert")
+    mixture = made(here / "bert")
+    mixture.save_pretrained(here / "mix", load_tokenizer(str(checkpoint)))
+    here.rename(there)
+    loaded = AdapterMixture.from_pretrained(there / "mix")
+    assert torch.equal(says(loaded, checkpoint).logits, says(mixture, checkpoint).logits)
+    (there / "bert").rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"the base model of .*say where it is with base="):
-        AdapterMixture.from_pretrained(folder)
-    loaded = AdapterMixture.from_pretrained(folder, base=str(moved / "bert"))
-    assert torch.equal(says(loaded, folder).logits, before.logits)
-    shutil.rmtree(moved)
+        AdapterMixture.from_pretrained(there / "mix")
+    loaded = AdapterMixture.from_pretrained(there / "mix", base=str(tmp_path / "elsewhere"))
+    loaded.save_pretrained(there / "mix")  # which writes down where it is now
+    loaded = AdapterMixture.from_pretrained(there / "mix")
+    assert torch.equal(says(loaded, checkpoint).logits, says(mixture, checkpoint).logits)
 
 
 def test_another_base_is_refused(saved, tmp_path):
@@ -168,6 +179,8 @@ def test_a_file_that_is_missing_or_altered_is_named(saved, name):
         (lambda about: about.pop("calibration"), "damaged: KeyError 'calibration'"),
         (lambda about: about["files"].update({"../bert/config.json": "0"}), "outside its folder"),
         (lambda about: about["adapters"][0].pop("files"), "damaged"),
+        (lambda about: about["adapters"][0].update(name="../clean"), "adapter '../clean' without files of its own"),
+        (lambda about: about["adapters"][0]["files"].popitem(), "is not named in it"),
         (lambda about: about.update(labels=["a", "b", "c"]), "does not fit"),
     ],
 )

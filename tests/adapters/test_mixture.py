@@ -45,15 +45,21 @@ def one_hot(place, rows=3, count=3, dtype=torch.float64):
 @heads
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_weight_of_one_is_that_adapter_bit_for_bit_whatever_the_others_are(kind, head, dtype):
-    mixture = mixture_of(kind, head=head, dtype=dtype)
-    for place, name in enumerate(mixture.names):
-        alone = only(mixture, name)
-        if head == "shared":
-            alone.base.classifier.load_state_dict(mixture.base.classifier.state_dict())
-        found = mixture.mixed(one_hot(place, dtype=dtype), **asked()).logits
-        assert torch.equal(found, alone.mixed(torch.ones(3, 1, dtype=dtype), **asked()).logits)
-        near = 1e-6 if dtype == torch.float32 else 1e-14
-        assert torch.allclose(found, mixture(**asked()).adapter_logits[:, place], rtol=near, atol=near)
+    base = base_model(dtype=dtype)
+    policy = "trained" if head == "mixed" else "frozen"
+    adapters = [trained(base, shape_of(kind), number, policy)[1] for number in range(6)]
+    near = 1e-6 if dtype == torch.float32 else 1e-14
+    for place in range(3):
+        beside, alone = ([*adapters[3:6]] for _ in range(2))
+        beside[place], alone[:] = adapters[place], [adapters[place]] * 3
+        one, three = (
+            AdapterMixture(copy.deepcopy(base), dict(zip(NAMES, given, strict=True)), head=head)
+            for given in (alone, beside)
+        )
+        found = three.mixed(one_hot(place, dtype=dtype), **asked()).logits
+        assert torch.equal(found, one.mixed(one_hot(place, dtype=dtype), **asked()).logits)
+        for wanted in (three.adapter_logits(**asked())[:, place], only(three, NAMES[place], base)):
+            assert torch.allclose(found, wanted, rtol=near, atol=near)
 
 
 @kinds

@@ -24,11 +24,12 @@ from safetensors.torch import load_file, save_file
 from ..errors import ModelError, RunError, SparringError
 from ..model.load import load_tokenizer
 from ..settings import parse
-from .adapter import put_head, read_adapter, save_adapter
+from .adapter import DESCRIPTION, PEFT_CONFIG, PEFT_WEIGHTS, WEIGHTS, put_head, read_adapter, save_adapter
 from .base import Base, head_of
 from .gates import Calibration, Gate
 from .mixture import AdapterMixture
 
+_NAME = r"[\w-][\w.-]*"
 MIXTURE, HEAD, ADAPTERS, FORMAT = "mixture.json", "head.safetensors", "adapters", 1
 
 
@@ -47,7 +48,7 @@ def save_mixture(mixture: AdapterMixture, folder: Path, tokenizer: Any = None) -
         shutil.rmtree(partial, ignore_errors=True)
         (partial / ADAPTERS).mkdir(parents=True)
         for name in mixture.names:
-            if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            if not re.fullmatch(_NAME, name):
                 raise RunError(f"the adapter's name {name!r} cannot be a folder's; use letters, digits, '-' and '_'")
             save_adapter(mixture.adapter(name), partial / ADAPTERS / name)
         if mixture.head == "shared":
@@ -84,7 +85,7 @@ def load_mixture(folder: Path, *, base: str | None = None) -> tuple[AdapterMixtu
             **{name: about[name] for name in ("space", "head", "combine")},
         }
         model, reference = reference.load(folder, labels, tokenizer, base)
-        if (folder / HEAD).is_file():
+        if HEAD in about["files"]:
             put_head(model, load_file(folder / HEAD))
         mixture = AdapterMixture(model, adapters, reference=reference, **settings)
     except SparringError as error:
@@ -151,10 +152,14 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _files(about: dict[str, Any]) -> dict[str, str]:
     """Every file that mixture.json names, with its hash."""
-    try:
-        return {**about["files"], **{f: sha for entry in about["adapters"] for f, sha in entry["files"].items()}}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{MIXTURE} is damaged: an adapter without files") from error
+    found: dict[str, str] = dict(about["files"])
+    for entry in about["adapters"]:
+        name, files = (entry.get("name"), entry.get("files")) if isinstance(entry, dict) else (None, None)
+        named = isinstance(name, str) and re.fullmatch(_NAME, name)
+        if not named or not isinstance(files, dict) or not all(f.startswith(f"{ADAPTERS}/{name}/") for f in files):
+            raise ModelError(f"{MIXTURE} is damaged: adapter {name!r} without files of its own")
+        found.update(files)
+    return found
 
 
 def _verify(folder: Path, about: dict[str, Any]) -> None:
@@ -170,6 +175,16 @@ def _verify(folder: Path, about: dict[str, Any]) -> None:
                 f"{path} has been altered: its sha256 is {found}, recorded is {wanted}; restore it, or make the "
                 "mixture anew"
             )
+    _unnamed(folder, _files(about))
+
+
+def _unnamed(folder: Path, files: dict[str, str]) -> None:
+    """Weights that were put into a mixture by another hand are not read."""
+    for path in sorted((folder / ADAPTERS).glob("*/*")):
+        name = path.relative_to(folder).as_posix()
+        own = any(file.startswith(f"{name.rpartition('/')[0]}/") for file in files)
+        if own and name not in files and path.name in (DESCRIPTION, WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS):
+            raise ModelError(f"{path} lies in a mixture, and is not named in it; remove it, or make the mixture anew")
 
 
 def _sha256(path: Path) -> str:

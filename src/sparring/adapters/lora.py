@@ -3,6 +3,7 @@
 Adapters are trained by peft, one at a time; here K of them lie side by side in one layer.
 """
 
+import torch
 from torch import Tensor, nn
 
 from .rows import Stack, each, grouped, mixed, scaled
@@ -24,14 +25,16 @@ class LoraStack(Stack):
         """x (B, ..., I) to (B, ..., O)."""
         y: Tensor = self.inner(x)
         rows = self.rows(x)
-        a, b = (self.own()[name] for name in ("a", "b"))
-        if rows.weights is None:
-            return y + grouped(grouped(x, a), b) * self.scaling
-        if rows.parameters:
-            return y + grouped(grouped(x, mixed(a, rows.weights)), mixed(b, rows.weights)) * self.scaling
-        # Every adapter in a product of its own: one of weight zero then adds exact zeros, whatever the others are.
-        hidden = scaled(each(x, a), rows.weights)
-        return y + grouped(hidden.flatten(0, 1), b).reshape(len(a), *y.shape).sum(0) * self.scaling
+        a: Tensor = self.own()["a"]
+        b: Tensor = self.own()["b"]
+        if rows.weights is None or rows.parameters:
+            if rows.weights is not None:
+                a, b = mixed(a, rows.weights), mixed(b, rows.weights)
+            return grouped(grouped(x, a) * self.scaling, b, onto=y)
+        # All K updates are one of rank K r, whose hidden units are weighted: those of weight zero add exact zeros.
+        weights = (rows.weights.to(x.dtype) * self.scaling).repeat_interleave(a.shape[1], dim=1)
+        hidden = nn.functional.linear(x, a.flatten(0, 1)) * weights.reshape(len(x), *[1] * (x.dim() - 2), -1)
+        return torch.addmm(y.flatten(0, -2), hidden.flatten(0, -2), b.transpose(1, 2).flatten(0, 1)).reshape(y.shape)
 
 
 class LinearStack(Stack):

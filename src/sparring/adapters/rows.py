@@ -71,15 +71,18 @@ class Stack(nn.Module):
         return rows
 
 
-def grouped(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def grouped(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
     """A linear layer of its own for each of G consecutive groups of rows: x (B, ..., I), weight (G, O, I), bias (G, O).
 
-    With G = K that is one for each block of rows, with G = B one for each row. Returns (B, ..., O).
+    With G = K that is one for each block of rows, with G = B one for each row. onto: (B, ..., O), added to the result.
+    Returns (B, ..., O).
     """
     flat = x.reshape(len(weight), -1, x.shape[-1])
-    if bias is None:
-        return torch.bmm(flat, weight.transpose(1, 2)).reshape(*x.shape[:-1], -1)
-    return torch.baddbmm(bias.unsqueeze(1), flat, weight.transpose(1, 2)).reshape(*x.shape[:-1], -1)
+    shape = (*x.shape[:-1], weight.shape[1])
+    if bias is None and onto is None:
+        return torch.bmm(flat, weight.transpose(1, 2)).reshape(shape)
+    start = bias.unsqueeze(1) if bias is not None else onto.reshape(*flat.shape[:2], -1)  # type: ignore[union-attr]
+    return torch.baddbmm(start, flat, weight.transpose(1, 2)).reshape(shape)
 
 
 def mixed(stacked: Tensor, weights: Tensor) -> Tensor:
