@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparring.adapters.adapter import Adapter, AdapterShape, adapter_of, attach
+from sparring.adapters.shape import AdapterShape
+from sparring.adapters.adapter import Adapter, adapter_of, attach
 from sparring.adapters.base import Base
 from sparring.adapters.gates import Gate
 from sparring.adapters.mixture import AdapterMixture

@@ -5,7 +5,8 @@ import copy
 import families
 import torch
 
-from sparring.adapters.adapter import AdapterShape, adapter_of, attach
+from sparring.adapters.shape import AdapterShape
+from sparring.adapters.adapter import adapter_of, attach
 from sparring.adapters.gates import Calibration, Gate
 from sparring.adapters.mixture import AdapterMixture
 

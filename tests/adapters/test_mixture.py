@@ -20,7 +20,8 @@ from mixtures import (
 )
 from torch import nn
 
-from sparring.adapters.adapter import Adapter, AdapterShape
+from sparring.adapters.shape import AdapterShape
+from sparring.adapters.adapter import Adapter
 from sparring.adapters.base import digest
 from sparring.adapters.calibrate import calibrate
 from sparring.adapters.gates import Gate, entropy

@@ -21,36 +21,15 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..errors import ModelError, RunError
-from ..settings import parse, setting, validate
+from ..settings import parse
 from .base import Base, head_of
 from .bottleneck import Bottleneck, new_bottlenecks
+from .shape import AdapterShape
 
-Kind = Literal["lora", "houlsby", "pfeiffer"]
 Head = Literal["trained", "frozen"]
 
 DESCRIPTION, WEIGHTS = "adapter.json", "adapter.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS, PEFT_PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterShape:
-    """What kind of adapter, and how large. Adapters can be mixed if they have the same shape."""
-
-    kind: Kind = setting("lora", "kind of adapter")
-    rank: int = setting(8, "LoRA: rank r of an update", low=1)
-    alpha: float = setting(8.0, "LoRA: updates are scaled by alpha / r", above=0)
-    targets: str | None = setting(
-        None, "LoRA: layers by the end of their names, separated by commas; default the query and value projections"
-    )
-    reduction: int = setting(16, "bottlenecks: entries of a vector for each hidden unit", low=1)
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-    @property
-    def scaling(self) -> float:
-        """LoRA's alpha / r."""
-        return self.alpha / self.rank
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,13 @@ from transformers.pytorch_utils import Conv1D
 
 from ..errors import ModelError, SettingError
 from ..objective import wide
-from .adapter import Adapter, AdapterShape, put_head
+from .adapter import Adapter, put_head
 from .base import Base, digest, head_modules, head_of
 from .bottleneck import Bottleneck
 from .gates import Calibration, Gate, adapter_weights, coefficients, entropy
 from .lora import LinearStack, LoraStack
 from .rows import Rows, Stack, running
+from .shape import AdapterShape
 
 Space = Literal["updates", "parameters"]
 HeadPolicy = Literal["shared", "mixed"]
