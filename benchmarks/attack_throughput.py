@@ -139,7 +139,7 @@ def forward_side(options: argparse.Namespace) -> dict[str, Any]:
         chosen = np.random.default_rng(SEED).choice(len(texts), FORWARD_TEXTS, replace=False)
         texts = [texts[i] for i in sorted(chosen)]
     victim = load_victim(options)
-    model = (victim.halved if options.precision == "bfloat16" else victim.model).eval()
+    model = victim.fast
     encoded = victim.encode(texts)
     found = {}
     for budget in BUDGETS[options.precision]:
