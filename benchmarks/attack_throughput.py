@@ -15,6 +15,7 @@ length (on the first 40 of the examples), and with texts filled up to the longes
 
 The victim's own best throughput is that of bare forward passes over the texts that the attack asked about, tokenised,
 sorted by length and batched before the clock starts, with the best of several batch sizes.
+On a processor that does not multiply bfloat16, attacks are measured in float32 alone.
 `foreign_cores`: how many processor cores were busy with something else meanwhile.
 Writes benchmarks/results/attack_throughput.json; single measurements also as they come, to --log.
 """
@@ -44,6 +45,8 @@ BUDGETS = {"bfloat16": (1_024, 2_048, 4_096, 8_192, 16_384), "float32": (1_024, 
 """Padded tokens in a batch, of which the best counts."""
 FORWARD_TEXTS = 4_096
 """Of the texts asked about, so many are drawn to measure the victim alone."""
+EMULATED_TEXTS = 64
+"""The same in a format that the processor does not multiply."""
 
 
 # one measurement, in a process of its own
@@ -133,16 +136,20 @@ def forward_side(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from sparring.model.load import fast_bf16
+
     torch.set_num_threads(options.threads)
     texts = [tuple(item) for item in json.loads(options.texts.read_text())]
-    if len(texts) > FORWARD_TEXTS:
-        chosen = np.random.default_rng(SEED).choice(len(texts), FORWARD_TEXTS, replace=False)
+    slow = options.precision == "bfloat16" and not fast_bf16()
+    most, budgets = (EMULATED_TEXTS, (1_024,)) if slow else (FORWARD_TEXTS, BUDGETS[options.precision])
+    if len(texts) > most:
+        chosen = np.random.default_rng(SEED).choice(len(texts), most, replace=False)
         texts = [texts[i] for i in sorted(chosen)]
     victim = load_victim(options)
-    model = (victim.halved if options.precision == "bfloat16" else victim.model).eval()
+    model = victim.fast
     encoded = victim.encode(texts)
     found = {}
-    for budget in BUDGETS[options.precision]:
+    for budget in budgets:
         victim.tokens = budget
         batches = [inputs for _, inputs in victim.batches(encoded)]
         with torch.inference_mode():
@@ -425,13 +432,18 @@ def main() -> None:
 
 def play_round(bench: Bench, recipe: str, turn: int) -> None:
     """All measurements of one recipe, one after the other."""
+    from sparring.model.load import fast_bf16
+
     if bench.options.textattack:
         bench.textattack(recipe, "dynamic", turn)
-    bench.sparring(recipe, "bfloat16", turn)
-    bench.alone(recipe, "bfloat16", turn)
+    if fast_bf16():
+        bench.sparring(recipe, "bfloat16", turn)
+        bench.alone(recipe, "bfloat16", turn)
     if bench.options.textattack and turn < bench.options.shipped_rounds:
         bench.textattack(recipe, "shipped", turn)
     bench.sparring(recipe, "float32", turn)
+    if not fast_bf16():  # for the record: what this processor makes of a format that it does not multiply
+        bench.alone(recipe, "bfloat16", turn)
     bench.alone(recipe, "float32", turn)
 
 

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparring.adapters.shape import AdapterShape
 from sparring.adapters.adapter import Adapter, adapter_of, attach
 from sparring.adapters.base import Base
 from sparring.adapters.gates import Gate
 from sparring.adapters.mixture import AdapterMixture
+from sparring.adapters.shape import AdapterShape
 
 RESULTS = Path(__file__).parent / "results"
 KINDS, ATTACKS = ("lora", "houlsby", "pfeiffer"), (1, 2, 4)

@@ -5,10 +5,10 @@ import copy
 import families
 import torch
 
-from sparring.adapters.shape import AdapterShape
 from sparring.adapters.adapter import adapter_of, attach
 from sparring.adapters.gates import Calibration, Gate
 from sparring.adapters.mixture import AdapterMixture
+from sparring.adapters.shape import AdapterShape
 
 KINDS = ("lora", "houlsby", "pfeiffer")
 NAMES = ("clean", "textfooler", "deepwordbug")

@@ -11,10 +11,10 @@ from mixtures import KINDS, asked, base_model, shape_of, trained
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BertConfig, BertForSequenceClassification
 
-from sparring.adapters.shape import AdapterShape
 from sparring.adapters.adapter import adapter_of, attach, read_adapter, save_adapter
 from sparring.adapters.base import digest
 from sparring.adapters.bottleneck import bottleneck_sites
+from sparring.adapters.shape import AdapterShape
 from sparring.errors import ModelError, RunError, SettingError
 
 kinds = pytest.mark.parametrize("kind", KINDS)

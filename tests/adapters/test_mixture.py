@@ -20,7 +20,6 @@ from mixtures import (
 )
 from torch import nn
 
-from sparring.adapters.shape import AdapterShape
 from sparring.adapters.adapter import Adapter
 from sparring.adapters.base import digest
 from sparring.adapters.calibrate import calibrate
@@ -28,6 +27,7 @@ from sparring.adapters.gates import Gate, entropy
 from sparring.adapters.lora import LoraStack
 from sparring.adapters.mixture import AdapterMixture
 from sparring.adapters.rows import Rows, running
+from sparring.adapters.shape import AdapterShape
 from sparring.errors import DataError, ModelError, SettingError
 
 kinds = pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,7 @@ from torch import nn
 from sparring.adapters.adapter import adapter_of, attach
 from sparring.adapters.gates import Gate
 from sparring.adapters.mixture import AdapterMixture
-from sparring.attack.halved import _pack, halved
+from sparring.attack.fast import _pack, fast
 from sparring.attack.victim import ModelVictim, as_victim
 from sparring.evaluate.clean import evaluate, make_batches, predict
 from sparring.methods import METHODS, method
@@ -75,7 +75,7 @@ def test_it_is_a_victim_in_full_and_in_half_precision_on_several_threads(kind, t
             assert np.stack(service.answer(TEXTS)) == pytest.approx(np.stack(wanted), abs=1e-5)
     near = np.stack(ModelVictim(mixture, tokenizer, half=True, max_length=39).quick.answer(TEXTS))
     assert np.abs(near - np.stack(wanted)).max() < 0.2
-    half = halved(mixture)
+    half = fast(mixture, half=True)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16} and half.digest() != mixture.digest()
     with ThreadPoolExecutor(4) as pool:
         inputs = [words(tokenizer, text) for (text,) in TEXTS] * 8
@@ -105,11 +105,11 @@ def test_packing_reaches_the_layers_inside_adapted_ones_and_changes_no_answer(ki
     nn.init.normal_(base.classifier.weight)
     adapters = {NAMES[i]: trained(base, shape_of(kind), i, "frozen")[1] for i in range(2)}
     mixture = AdapterMixture(base, adapters, gate=Gate(name="entropy_ratio"))
-    exact, near = mixture(**asked()), halved(mixture)(**asked())
+    exact, near = mixture(**asked()), fast(mixture, half=True)(**asked())
     assert torch.allclose(near.adapter_logits.float(), exact.adapter_logits, atol=0.1)
     assert float((exact.adapter_logits[:, 0] - exact.adapter_logits[:, 1]).abs().max()) > 0.1
     assert torch.allclose(near.mixing, exact.mixing, atol=0.1)
-    monkeypatch.setattr("sparring.attack.halved._Packed", Plainly)
+    monkeypatch.setattr("sparring.attack.fast._Packed", Plainly)
     packed = copy.deepcopy(mixture)
     _pack(packed)
     assert sum(isinstance(module, Plainly) for module in packed.modules()) == 2 * 6 + 1

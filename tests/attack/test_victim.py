@@ -78,7 +78,7 @@ def test_batches_are_filled_by_padded_tokens_with_texts_of_similar_length():
 def test_the_halved_model_is_a_copy_in_bfloat16_and_answers_nearly_the_same():
     made, exact = victim(half=True), victim()
     near, full = np.stack(made.quick.answer(SINGLE)), np.stack(exact.quick.answer(SINGLE))
-    assert made.halved is not made.model and next(made.halved.parameters()).dtype == torch.bfloat16
+    assert made.fast is not made.model and next(made.fast.parameters()).dtype == torch.bfloat16
     assert next(made.model.parameters()).dtype == torch.float32
     assert np.abs(near - full).max() < 0.1
 
@@ -317,3 +317,14 @@ def test_a_model_of_one_number_is_refused():
     model, tokenizer = random_model(labels=1)
     with pytest.raises(ModelError, match="two classes"):
         ModelVictim(model, tokenizer)
+
+
+def test_a_function_is_not_asked_again_about_a_text_near_the_border():
+    calls = []
+
+    def nearly_even(texts):
+        calls.extend(texts)
+        return [[0.0, 0.01 + len(text)] if text != "good" else [0.0, 1e-6] for text in texts]
+
+    (outcome,) = attack(CallableVictim(nearly_even), [("good", 1)], recipe()).outcomes
+    assert outcome.status == "failed" and calls.count("good") == 1

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from .victim import Victim
 
 Fields = tuple[str, ...]
-DOUBT = 0.15
-"""A margin below which an answer in half precision may be on the wrong side: it is asked again in full where the end of
-a game depends on it. bfloat16 moves margins of a fine-tuned MiniLM by 0.12 at most where they are below 1."""
 
 
 class OutOfQueries(Exception):
@@ -113,7 +110,7 @@ class Game:
                 f"row {self._key[1] + 1} has class number {self.gold}; the victim knows {len(found)} classes, from 0"
             )
         self._known[self.original.fields] = found
-        if self.temperature * abs(self.clean().margin[0]) < DOUBT:  # clean accuracy is that of full precision
+        if self.near(self.clean().margin[0]):  # clean accuracy is that of full precision
             (self._known[self.original.fields],) = yield Ask(self.victim.exact, [self.original.fields])
         self.restart()
         return self.clean()
@@ -137,6 +134,11 @@ class Game:
         rows += [clean] * (len(texts) - len(items))
         table = np.stack(rows) if rows else np.zeros((0, len(clean)))
         return Answers(self._heated(table), self.gold, len(items))
+
+    def near(self, margin: float) -> bool:
+        """Whether a text of this margin may be on the other side of the border, the victim's quick answers being what
+        they are."""
+        return self.temperature * abs(margin) < self.victim.doubt
 
     def verify(self, text: Text) -> Search[bool]:
         """Whether the victim really answers wrongly, by a fresh forward in full precision; not a query.

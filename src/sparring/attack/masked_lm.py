@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..model.load import fast_bf16, first_line, load_tokenizer, longest_text
 from ..model.view import evaluating
+from .batching import attended, batches, filled
 from .engine import Service
 from .resources import find
 from .text import encodable
@@ -268,21 +269,10 @@ def padded(
     rows: Sequence[Sequence[int]], tokens: int, pad: int, device: torch.device
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """Numbers of rows of similar length, the longest first, and the inputs they make."""
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]))
-    first = 0
-    while first < len(order):
-        longest = max(1, len(rows[order[first]]))
-        batch = order[first : first + max(1, tokens // longest)]
-        first += len(batch)
-        ids = np.full((len(batch), longest), pad, dtype=np.int64)
-        for line, row in enumerate(batch):
-            ids[line, : len(rows[row])] = rows[row]
-        lengths = np.array([[len(rows[row])] for row in batch])
-        real = (np.arange(longest) < lengths).astype(np.int64)
-        yield (
-            batch,
-            {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(real, device=device)},
-        )
+    for places, longest in batches([len(row) for row in rows], tokens):
+        some = [rows[place] for place in places]
+        inputs = {"input_ids": filled(some, longest, pad), "attention_mask": attended(some, longest)}
+        yield places, {name: x.to(device) for name, x in inputs.items()}
 
 
 def _tokens_of(spans: Spans, offsets: Sequence[tuple[int, int]], shift: int) -> list[tuple[int, int]]:

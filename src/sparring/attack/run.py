@@ -1,7 +1,6 @@
 """Attack a victim: every example one search, all of them played together."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from typing import Any
 
 from ..data.load import Examples
 from ..errors import DataError, ModelError, SettingError
+from ..model import world
 from .constrain import violations
 from .engine import Memory, Search, Work, play
-from .game import DOUBT, Answers, Game, OutOfQueries
+from .game import Answers, Game, OutOfQueries
 from .outcome import Outcome, Summary, summary
 from .recipe import Recipe
 from .records import Record
@@ -99,8 +99,9 @@ def attack(
     bound = recipe.bound(target)
     done = record.read() if record is not None else {}
     broken = sum(o.status == "success" for o in done.values())
-    mine = [row for row in range(len(examples)) if row % _processes() == _rank()]
-    left = [row for row in mine if row not in done]
+    mine = [row for row in range(len(examples)) if row % world.announced_size() == world.announced_rank()]
+    # the longest first: texts of one length share batches, and the last searches to end have few words to try
+    left = sorted((row for row in mine if row not in done), key=lambda row: -sum(map(len, examples[row][0])))
     found = {row: done[row] for row in mine if row in done}
 
     def searches() -> Iterator[tuple[int, Search[Outcome]]]:
@@ -113,7 +114,7 @@ def attack(
     if pool is None:
         pool = 8_192 if isinstance(target, ModelVictim) and target.device.type == "cuda" else 384
     work, began = Work(), time.perf_counter()
-    writer = record.writer(_rank()) if record is not None else None
+    writer = record.writer(world.announced_rank()) if record is not None else None
     try:
         for row, outcome in play(searches(), pool=pool, memory=memory, work=work):
             found[row] = outcome
@@ -164,8 +165,8 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
         except OutOfQueries:
             note = "the query budget is used up"
         answer = None if final is None or not final.changed else game.answer(final)
-        # in half precision an answer close to the border may be on the wrong side of it: ask those in full
-        if final is None or answer is None or not (answer.broken[0] or game.temperature * answer.margin[0] > -DOUBT):
+        # a quick answer close to the border may be on the wrong side of it: ask those in full
+        if final is None or answer is None or not (answer.broken[0] or game.near(answer.margin[0])):
             note = note or ("" if final is not None else "no word may be changed")
             final = None
             break
@@ -228,11 +229,3 @@ def _pair(number: int, row: Any) -> tuple[tuple[str, ...], int]:
     if isinstance(label, bool) or not isinstance(label, Integral) or label < 0:
         raise DataError(f"row {number}: the label is {label!r}; give the number of its class, from 0")
     return fields, int(label)
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -10,7 +10,6 @@ With one victim its files lie in OUTPUT itself.
 
 import datetime
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..attack.similarity import Encoder
 from ..attack.victim import ModelVictim, Victim, as_victim
 from ..data.load import Examples, load
 from ..errors import DataError, ModelError, RunError, SettingError
+from ..model import world
 from ..train.folder import RUN, read_run, versions, write_json
 from .metrics import interval
 from .run import run_examples
@@ -371,11 +371,11 @@ def _encoder() -> Encoder | None:
 
 
 def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    return world.announced_rank() == 0
 
 
 def _start_processes() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world.announced_size() > 1:
         import torch.distributed as dist
 
         if not dist.is_initialized():  # one process may finish hours before another
@@ -383,7 +383,7 @@ def _start_processes() -> None:
 
 
 def _wait() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world.announced_size() > 1:
         import torch.distributed as dist
 
         try:

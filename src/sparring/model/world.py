@@ -1,5 +1,6 @@
 """The other processes of a distributed run, as a method sees them. With one process everything is the identity."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,16 @@ def size() -> int:
 def rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank() if size() > 1 else 0
+
+
+def announced_rank() -> int:
+    """Number of this process as torchrun announces it, also where no process group has been started."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def announced_size() -> int:
+    """Number of processes as torchrun announces it, also where no process group has been started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def total(x: Tensor) -> Tensor:

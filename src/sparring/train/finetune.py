@@ -317,5 +317,6 @@ class StepLog(TrainerCallback):  # type: ignore[misc]
         self.path = path
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Called by the Trainer when there is something to log."""
         if state.is_world_process_zero and logs:
             run_folder.append_line(self.path, {"step": state.global_step, **logs})

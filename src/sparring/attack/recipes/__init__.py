@@ -1,0 +1,70 @@
+"""Published attacks, each a short composition of a search, a way to change words, and constraints.
+
+Every constant says where it comes from. `variant` chooses the behaviour where the toolkit TextAttack (0.3.11) differs
+from the paper or its authors' code: "paper" by default. `without` names constraints to be left off (see CONSTRAINTS);
+what is off, and what stands in for a resource that the paper used, is part of every result.
+
+Options that recipes share: synonyms, see `transform.synonyms.synonyms`; masked_lm, a folder or hub name (default: the
+resource); seed, of random edits.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import SettingError
+from ...settings import nearest
+from ..recipe import Recipe
+from .characters import charmer_recipe, checklist, deepwordbug, random_characters, textbugger
+from .language_model import bae, bert_attack, clare_recipe
+from .parts import CONSTRAINTS
+from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random_synonyms, textfooler
+
+__all__ = [
+    "CONSTRAINTS",
+    "RECIPES",
+    "a2t",
+    "a2t_mlm",
+    "bae",
+    "bert_attack",
+    "charmer_recipe",
+    "checklist",
+    "clare_recipe",
+    "deepwordbug",
+    "genetic",
+    "hotflip",
+    "pso",
+    "pwws",
+    "random_characters",
+    "random_synonyms",
+    "recipe",
+    "textbugger",
+    "textfooler",
+]
+
+RECIPES: Mapping[str, Callable[..., Recipe]] = {
+    "textfooler": textfooler,
+    "pwws": pwws,
+    "bert-attack": bert_attack,
+    "bae": bae,
+    "textbugger": textbugger,
+    "deepwordbug": deepwordbug,
+    "a2t": a2t,
+    "a2t-mlm": a2t_mlm,
+    "hotflip": hotflip,
+    "genetic": genetic,
+    "pso": pso,
+    "checklist": checklist,
+    "clare": clare_recipe,
+    "charmer": charmer_recipe,
+    "random": random_synonyms,
+    "random-characters": random_characters,
+}
+
+
+def recipe(name: str, **options: Any) -> Recipe:
+    """A recipe by its name; options that it does not know are left out. SettingError for an unknown name."""
+    if name not in RECIPES:
+        raise SettingError(f"there is no recipe '{name}'; {nearest(name, RECIPES)}")
+    known = inspect.signature(RECIPES[name]).parameters
+    return RECIPES[name](**{option: value for option, value in options.items() if option in known})

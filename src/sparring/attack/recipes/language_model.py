@@ -1,0 +1,146 @@
+"""Attacks that ask a masked language model for words."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from ...errors import SettingError
+from ..beam import beam
+from ..clare import clare
+from ..constrain import ShareOfWords, StopWords
+from ..engine import Search
+from ..game import Answers, Game
+from ..lexical import PartOfSpeech
+from ..masked_lm import MaskedLM
+from ..recipe import Recipe, Variant
+from ..search import by_deletion, by_flip_of_unknown, by_unknown, greedy
+from ..text import Text
+from ..transform import Transform
+from ..transform.combine import AnyOf
+from ..transform.masked import BertAttackSwap, MaskedInsert, MaskedMerge, MaskedSwap
+from .parts import CODE, ENCODER_STANDS_IN, PAPER, TEXTATTACK, constraints_of, known, most_similar, similar
+
+
+def bert_attack(
+    *,
+    variant: Variant = "paper",
+    masked_lm: str | Path | None = None,
+    k: int | None = None,
+    without: Sequence[str] = (),
+) -> Recipe:
+    """BERT-Attack (Li, Ma, Guo, Xue, Qiu, EMNLP 2020).
+
+    The authors' code never scores or attacks the last word, tests the share of words before an edit and so allows one
+    more, and leaves the last candidate in the text where none helped: not repeated here.
+    """
+    known(without)
+    k = (48 if variant == "paper" else 8) if k is None else k
+    constraints, off = constraints_of(
+        without,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
+        share_of_words=lambda: ShareOfWords(0.4),
+        **({"similarity": similar(0.2, metric="cosine", window=None)} if variant == "textattack" else {}),
+    )
+    paper = variant == "paper"
+    return Recipe(
+        name="bert-attack",
+        paper="Li et al. 2020",
+        variant=variant,
+        search=partial(
+            greedy,
+            importance=by_flip_of_unknown if paper else by_unknown,
+            choice=_first if paper else most_similar(without),
+        ),
+        transform=BertAttackSwap(MaskedLM.load(masked_lm), k, anew=not paper),
+        constraints=constraints,
+        off=(*off, "antonym filter by counter-fitted vectors (cosine 0.4)") if paper else off,
+        stand_ins=() if paper or "similarity" in without else (ENCODER_STANDS_IN,),
+        constants={
+            "k": (k, CODE if paper else TEXTATTACK),
+            "share of words": (0.4, CODE),
+            **({} if paper else {"similarity": ("cosine 0.2, whole text", TEXTATTACK)}),
+        },
+    )
+
+
+def bae(
+    *,
+    variant: Variant = "paper",
+    kind: Literal["R", "I", "R+I"] = "R",
+    masked_lm: str | Path | None = None,
+    k: int = 50,
+    without: Sequence[str] = (),
+) -> Recipe:
+    """BAE (Garg & Ramakrishnan, EMNLP 2020): replace words (R), insert words (I), or both.
+
+    The code that it follows means arccos(cosine) <= 0.2, a cosine of 0.980067. TextAttack takes the angular threshold
+    0.936338 for a cosine, which lets more pass.
+    """
+    known(without)
+    if kind not in ("R", "I", "R+I"):
+        raise SettingError(f"bae: kind is {kind!r}; choose R (replace), I (insert) or R+I")
+    lm = MaskedLM.load(masked_lm)
+    threshold = 0.9800665778 if variant == "paper" else 0.936338023
+    replace, insert = MaskedSwap(lm, k), MaskedInsert(lm, k)
+    ways: Mapping[str, Transform] = {"R": replace, "I": insert, "R+I": AnyOf(replace, insert)}
+    constraints, off = constraints_of(
+        without,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
+        **({"part_of_speech": PartOfSpeech} if kind == "R" else {}),  # an inserted word replaces none
+        similarity=similar(threshold, metric="cosine", window=15, short="skip" if variant == "textattack" else "check"),
+    )
+    return Recipe(
+        name="bae" if kind == "R" else f"bae-{kind.lower()}",
+        paper="Garg & Ramakrishnan 2020",
+        variant=variant,
+        search=partial(greedy, importance=by_deletion, choice=most_similar(without)),
+        transform=ways[kind],
+        constraints=constraints,
+        off=off,
+        stand_ins=() if "similarity" in without else (ENCODER_STANDS_IN,),
+        constants={
+            "kind": (kind, PAPER),
+            "k": (k, TEXTATTACK),
+            "similarity": (
+                f"cosine {threshold:.6f}, window 15",
+                "arccos(cosine) <= 0.2" if variant == "paper" else TEXTATTACK,
+            ),
+        },
+    )
+
+
+def clare_recipe(
+    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+) -> Recipe:
+    """CLARE (Li et al., NAACL 2021): replace, insert and merge with a masked language model."""
+    known(without)
+    lm = MaskedLM.load(masked_lm)
+    constraints, off = constraints_of(
+        without,
+        stop_words=StopWords,
+        similarity=similar(0.7, metric="cosine", window=15),
+    )
+    return Recipe(
+        name="clare",
+        paper="Li et al. 2021",
+        variant=variant,
+        search=clare if variant == "paper" else partial(beam, width=1),
+        transform=AnyOf(
+            MaskedSwap(lm, k, least=5e-4), MaskedInsert(lm, k, least=0.0, both=False), MaskedMerge(lm, k, least=5e-3)
+        ),
+        constraints=constraints,
+        off=off,
+        stand_ins=() if "similarity" in without else (ENCODER_STANDS_IN,),
+        constants={
+            "k": (k, TEXTATTACK),
+            "least probability": ("replace 5e-4, insert 0, merge 5e-3", TEXTATTACK),
+            "similarity": ("cosine 0.7, window 15", TEXTATTACK),
+        },
+    )
+
+
+def _first(game: Game, current: Text, candidates: list[Text], answers: Answers) -> Search[int]:
+    """The first candidate that breaks the victim, in the order that the language model gave them."""
+    return int(answers.broken.argmax())
+    yield
