@@ -14,7 +14,7 @@ from ..model.load import load_checkpoint
 from . import folder as run_folder
 
 if TYPE_CHECKING:
-    from .mix import Job
+    from .mix_job import Job
 
 BASELINES_FOLDER = "baselines"
 
