@@ -88,6 +88,7 @@ class Job:
         for name in settings.known_attacks:
             _recipe(settings, name)  # says now what an attack lacks
         data, held_out = _data(settings)
+        _check_frozen(settings, len(data.texts[0]))
         for examples, what in ((data, "train"), (held_out, "held out")):
             for note in examples.notes:
                 report(f"{what}: {note}")
@@ -155,8 +156,8 @@ class Job:
         self.book(f"attack {name}", broken=len(broken))
         if not broken:
             raise DataError(
-                f"{name} broke none of {len(outcomes)} training rows, so there is nothing to learn from; raise "
-                "--attack-rows or --budget, or choose another attack"
+                f"{name} broke none of {len(outcomes)} training rows, so there is nothing to learn from; "
+                "raise --attack-rows or --budget, or choose another attack, with another --output"
             )
         kept = broken[KEPT_BACK - 1 :: KEPT_BACK]
         used = [o for number, o in enumerate(broken, 1) if number % KEPT_BACK]
@@ -319,7 +320,7 @@ class Job:
             known,
             budget=own.budget,
             seed=own.seed,
-            frozen=[int(part) for part in own.frozen.split(",")] if own.frozen else (),
+            frozen=own.frozen_columns,
             record=record,
             progress=lambda done, total, broken: self.progress(f"attack {name}", done, total, f"{broken} broken"),
         )
@@ -392,6 +393,14 @@ def _recipe(settings: Mix, name: str) -> Any:
     options |= {"masked_lm": settings.masked_lm} if settings.masked_lm else {}
     without = tuple(part.strip().replace("-", "_") for part in (settings.without or "").split(",") if part.strip())
     return recipe(name, without=without, **options)
+
+
+def _check_frozen(settings: Mix, columns: int) -> None:
+    frozen = settings.frozen_columns
+    if any(number >= columns for number in frozen):
+        raise SettingError(f"--frozen is {settings.frozen}; the texts have the columns 0 to {columns - 1}")
+    if len(set(frozen)) == columns:
+        raise SettingError(f"--frozen is {settings.frozen}: every text column, so that no attack may change anything")
 
 
 def _data(settings: Mix) -> tuple[Examples, Examples]:

@@ -86,6 +86,11 @@ class Mix:
         return _names(self.attacks)
 
     @property
+    def frozen_columns(self) -> tuple[int, ...]:
+        """Numbers of the text columns that no attack may touch."""
+        return tuple(int(part) for part in _names(self.frozen))
+
+    @property
     def compared(self) -> tuple[str, ...]:
         """Names of the baselines to make."""
         return BASELINES if self.baselines == "all" else _names(self.baselines)
