@@ -1,6 +1,7 @@
 """Tiny models with adapters that were never trained but say something: the same random ones for the same seed."""
 
 import copy
+from functools import cache
 
 import families
 import torch
@@ -18,8 +19,18 @@ def shape_of(kind, **more):
     return AdapterShape(kind=kind, **({"rank": 2, "alpha": 6.0, "reduction": 4} | more))
 
 
-def base_model(family="bert", labels=3, dtype=torch.float64):
+@cache
+def _base(family, labels, dtype):
     return families.tiny(family, labels=labels, dtype=dtype).eval()
+
+
+def base_model(family="bert", labels=3, dtype=torch.float64):
+    return copy.deepcopy(_base(family, labels, dtype))
+
+
+@cache
+def _adapter(family, labels, dtype, shape, number, head):
+    return trained(_base(family, labels, dtype), shape, number, head)[1]
 
 
 def trained(base, shape, number, head="trained"):
@@ -40,10 +51,10 @@ def adapters_of(base, kind, count=3, head="trained", **more):
 
 def mixture_of(kind="lora", *, family="bert", count=3, head="mixed", dtype=torch.float64, labels=3, **settings):
     """A mixture whose heads differ ("mixed") or that has the base's head ("shared")."""
-    base = base_model(family, labels, dtype)
-    adapters = adapters_of(base, kind, count, "trained" if head == "mixed" else "frozen")
+    policy = "trained" if head == "mixed" else "frozen"
+    adapters = {NAMES[i]: _adapter(family, labels, dtype, shape_of(kind), i, policy) for i in range(count)}
     settings = {"gate": Gate(name="entropy_ratio")} | settings
-    return AdapterMixture(copy.deepcopy(base), adapters, head=head, **settings)
+    return AdapterMixture(base_model(family, labels, dtype), adapters, head=head, **settings)
 
 
 def only(mixture, name, base):

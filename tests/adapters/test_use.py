@@ -1,6 +1,7 @@
 """A mixture is a classifier like any other: to pipelines, evaluation, attacks, and gradients through its gate."""
 
 import copy
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import families
@@ -10,6 +11,7 @@ import torch
 from mixtures import KINDS, NAMES, asked, calibration, mixture_of, shape_of, trained
 from puppets import random_model
 from torch import nn
+from transformers import TrainingArguments
 
 from sparring.adapters.adapter import adapter_of, attach
 from sparring.adapters.gates import Gate
@@ -17,10 +19,12 @@ from sparring.adapters.mixture import AdapterMixture
 from sparring.attack.fast import _pack, fast
 from sparring.attack.victim import ModelVictim, as_victim
 from sparring.evaluate.clean import evaluate, make_batches, predict
+from sparring.evaluate.robust import EmbeddingAttack, robust_curve
 from sparring.methods import METHODS, method
 from sparring.methods.loop import LoopEngine
 from sparring.model.load import load_classifier
 from sparring.model.view import ModelView
+from sparring.train.trainer import AdversarialTrainer
 
 TEXTS = [("a good film",), ("bad",), ("the plot of the book was not very good and dull",), ("",)]
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -130,6 +134,23 @@ def test_it_is_evaluated_as_any_model_with_and_without_a_view(kind):
 
 
 @kinds
+def test_under_autocast_it_answers_nearly_the_same(kind):
+    mixture, tokenizer = classifier(kind)
+    batches = list(make_batches(tokenizer, TEXTS, [1, 0, 0, 1], max_length=39, batch_size=4))
+    exact, near = (predict(mixture, batches, autocast=dtype).logits for dtype in (None, torch.bfloat16))
+    assert not torch.equal(exact, near) and float((exact - near).abs().max()) < 0.2
+
+
+def test_it_can_be_attacked_in_embedding_space():
+    mixture, tokenizer = classifier()
+    batches = list(make_batches(tokenizer, TEXTS, [1, 0, 0, 1], max_length=39, batch_size=4))
+    wanted = predict(mixture, batches)
+    right = [dataclasses.replace(batch, targets=wanted.answers[batch.rows]) for batch in batches]
+    points = robust_curve(mixture, right, EmbeddingAttack(radii=(0.0, "20x"), steps=5, restarts=1))
+    assert points[0].accuracy == 1 and points[-1].accuracy < 1
+
+
+@kinds
 @pytest.mark.parametrize("combine", ["mixup", "logits"])
 @pytest.mark.parametrize("site", ["word", "hidden"])
 def test_gradients_go_through_the_gate(kind, combine, site):
@@ -174,7 +195,7 @@ def test_it_stays_in_eval_mode():
     assert not mixture.train().training and not any(module.training for module in mixture.modules())
 
 
-@kinds
+@pytest.mark.parametrize("kind", ["lora", "houlsby"])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_an_attached_adapter(kind, name):
     model = attach(families.tiny("bert", dtype=torch.float32), shape_of(kind))
@@ -187,6 +208,40 @@ def test_every_method_trains_an_attached_adapter(kind, name):
     for n, p in model.named_parameters():
         assert torch.equal(p, before[n]) or p.requires_grad, n
     assert not all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", ["lora", "pfeiffer"])
+def test_a_trainer_trains_an_adapter_and_goes_on_from_a_checkpoint(kind, tmp_path):
+    given = families.inputs((6,) * 16)
+    rows = [{name: x[number] for name, x in given.items()} for number in range(16)]
+
+    def trainer(folder):
+        return AdversarialTrainer(
+            model=attach(families.tiny("bert", dtype=torch.float32), shape_of(kind)),
+            args=TrainingArguments(
+                str(folder),
+                per_device_train_batch_size=4,
+                num_train_epochs=1,
+                save_steps=2,
+                learning_rate=0.01,
+                logging_steps=1,
+                use_cpu=True,
+                report_to=[],
+                disable_tqdm=True,
+            ),
+            train_dataset=rows,
+            data_collator=lambda batch: {name: torch.stack([row[name] for row in batch]) for name in batch[0]},
+            method=method("fgm"),
+        )
+
+    whole, resumed = trainer(tmp_path), trainer(tmp_path / "again")
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    one, other = (adapter_of(made.model, shape_of(kind)) for made in (whole, resumed))
+    families.assert_same(one.tensors, other.tensors)
+    families.assert_same(one.head, other.head)
+    start = adapter_of(attach(families.tiny("bert", dtype=torch.float32), shape_of(kind)), shape_of(kind))
+    assert one.base == start.base and not all(torch.equal(x, start.tensors[n]) for n, x in one.tensors.items())
 
 
 @pytest.mark.parametrize("kind", ["lora", "pfeiffer"])

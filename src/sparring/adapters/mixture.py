@@ -121,25 +121,25 @@ class AdapterMixture(nn.Module):
         Arguments are those of the base. A row that one adapter has alone gets that adapter's logits from the first
         pass, so that the coefficients 0 and 1 are the adapters themselves, bit for bit.
         """
-        inputs = {name: x for name, x in {"input_ids": input_ids, "attention_mask": attention_mask, **more}.items()
-                  if x is not None}  # fmt: skip
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, **more}
+        inputs = {name: x for name, x in given.items() if x is not None}
         alone = self.adapter_logits(**inputs)
         entropies = entropy(alone)
-        output: Any = MixtureOutput(adapter_logits=alone, entropies=entropies)
+        found: dict[str, Any] = {"adapter_logits": alone, "entropies": entropies}
         if self.combine == "mixup":
-            output.mixing = coefficients(entropies, self.gate, self.calibration)
-            output.weights = adapter_weights(output.mixing, entropies, self.gate)
+            beta = coefficients(entropies, self.gate, self.calibration)
+            weights = adapter_weights(beta, entropies, self.gate)
             shown = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-            found = self.mixed(output.weights, **inputs, **{name: x for name, x in shown.items() if x is not None})
-            single = (output.weights == 1).any(1, keepdim=True)
-            chosen = alone[torch.arange(len(alone), device=alone.device), output.weights.argmax(1)]
-            output.logits = torch.where(single, chosen, found.logits)
-            output.hidden_states, output.attentions = found.get("hidden_states"), found.get("attentions")
+            output = self.mixed(weights, **inputs, **{name: x for name, x in shown.items() if x is not None})
+            chosen = alone[torch.arange(len(alone), device=alone.device), weights.argmax(1)]
+            logits = torch.where((weights == 1).any(1, keepdim=True), chosen, output.logits)
+            found |= {"mixing": beta, "weights": weights}
+            found |= {name: output.get(name) for name in ("hidden_states", "attentions")}
         else:
-            output.logits = alone.mean(1) if self.combine == "logits" else _votes(alone)
-        if labels is not None:
-            output.loss = nn.functional.cross_entropy(wide(output.logits), labels)
-        return output if return_dict is None or return_dict else output.to_tuple()
+            logits = alone.mean(1) if self.combine == "logits" else _votes(alone)
+        loss = None if labels is None else nn.functional.cross_entropy(wide(logits), labels)
+        answer: Any = MixtureOutput(loss=loss, logits=logits, **found)
+        return answer if return_dict is None or return_dict else answer.to_tuple()
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, base: str | None = None) -> "AdapterMixture":
