@@ -16,6 +16,7 @@ ORDER = [
     "methods",
     "evaluate.metrics",
     "evaluate.clean",  # a finished training run is scored: the clean score is a tool of training
+    "adapters",
     "attack",
     "train",
     "evaluate",

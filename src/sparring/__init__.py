@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters.mixture import AdapterMixture
     from .data.batch import Batch
     from .methods import METHODS, method
     from .methods.alum import ALUM
@@ -37,6 +38,7 @@ _HOMES = {
     "R3F": "methods.r3f",
     "SMART": "methods.smart",
     "VAT": "methods.vat",
+    "AdapterMixture": "adapters.mixture",
     "AdversarialTrainer": "train.trainer",
     "Batch": "data.batch",
     "FineTune": "train.options",
@@ -60,6 +62,7 @@ __all__ = [
     "R3F",
     "SMART",
     "VAT",
+    "AdapterMixture",
     "AdversarialTrainer",
     "Batch",
     "FineTune",

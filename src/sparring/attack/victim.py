@@ -14,9 +14,11 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..adapters.load import load_trained
+from ..adapters.mixture import AdapterMixture
 from ..data.batch import Batch
 from ..errors import ModelError
-from ..model.load import fast_bf16, load_tokenizer, load_trained, longest_text
+from ..model.load import fast_bf16, load_tokenizer, longest_text
 from ..model.view import ModelView, evaluating
 from ..perturb.inner import gradient_of
 from ..settings import read_yaml
@@ -124,7 +126,7 @@ class ModelVictim:
     @property
     def threads(self) -> int:
         """How many batches are computed at a time."""
-        parallel = self.device.type == "cpu" and isinstance(self.model, PreTrainedModel)
+        parallel = self.device.type == "cpu" and isinstance(self.model, PreTrainedModel | AdapterMixture)
         return torch.get_num_threads() if parallel else 1
 
     def each(self, function: Callable[[T], R], batches: Iterable[T]) -> Iterable[R]:

@@ -15,6 +15,7 @@ from .console import leave_process_group, say, show_warning
 from .doctor import doctor
 from .evaluate import evaluate
 from .methods import app as methods_app
+from .mix import app as mix_app
 from .resources import app as resources_app
 from .train import command as train
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("attack")(attack)
+app.add_typer(mix_app, name="mix")
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(resources_app, name="resources")

@@ -1,9 +1,7 @@
 """sparring train"""
 
-import dataclasses
-import inspect
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,9 +11,20 @@ from ..errors import SettingError
 from ..settings import assignments, parse, read_yaml
 from ..train.options import FineTune
 from .console import MAIN_PROCESS, AsJson, clean, number, out, print_json, quiet, say, training_bar
+from .flags import keyword, with_flags
+
+_SETTING = typer.Option("--set", help="A setting of the method, such as --set radius=0.2x; repeatable.")
 
 
-def train(**flags: Any) -> None:
+@with_flags(
+    FineTune,
+    keyword("set", Annotated[list[str], _SETTING], []),
+    keyword("config", Annotated[Path | None, typer.Option(help="YAML file of these settings.")], None),
+    keyword("resume", Annotated[bool, typer.Option(help="Continue the run in --output.")], False),
+    keyword("json", AsJson, False),
+    without=("settings",),
+)
+def command(**flags: Any) -> None:
     """Fine-tune a model on labelled texts; plain training unless a --method is named.
 
     Without --model and --data: the MiniLM and the reviews that come with sparring.
@@ -83,41 +92,3 @@ def _method_settings(name: str, pairs: list[str]) -> dict[str, Any]:
     values = assignments(pairs)
     checked = parse(METHODS[name], values)
     return {key: getattr(checked, key) for key in values}
-
-
-def _flags(function: Any) -> Any:
-    """The command with one flag for each field of FineTune, help and default from the field."""
-    hints = get_type_hints(FineTune)
-    parameters = []
-    for field in dataclasses.fields(FineTune):
-        if field.name == "settings":
-            continue
-        kinds = [k for k in get_args(hints[field.name]) if k is not type(None)]
-        optional = get_origin(hints[field.name]) is Union or type(None) in get_args(hints[field.name])
-        kind = kinds[0] if optional else hints[field.name]
-        kind = str if get_origin(kind) is Literal else kind
-        flag = "--" + field.name.replace("_", "-")
-        default = "none" if field.default is None else field.default
-        option = typer.Option(
-            f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-            help=f"{field.metadata['help']} (default: {default})",
-            show_default=False,
-        )
-        parameters.append(_keyword(field.name, Annotated[Optional[kind], option], None))  # noqa: UP045
-    setting = typer.Option("--set", help="A setting of the method, such as --set radius=0.2x; repeatable.")
-    parameters += [
-        _keyword("set", Annotated[list[str], setting], []),
-        _keyword("config", Annotated[Optional[Path], typer.Option(help="YAML file of these settings.")], None),  # noqa: UP045
-        _keyword("resume", Annotated[bool, typer.Option(help="Continue the run in --output.")], False),
-        _keyword("json", AsJson, False),
-    ]
-    function.__signature__ = inspect.Signature(parameters)
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
-    return function
-
-
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-command = _flags(train)

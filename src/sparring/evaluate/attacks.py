@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..adapters.folder import MIXTURE
 from ..attack.calibrate import calibrated as calibrated_temperature
 from ..attack.engine import Memory
 from ..attack.outcome import Outcome, compare, summary, worst_case
@@ -347,7 +348,7 @@ def _begun(record: Record, resume: bool) -> dict[int, Outcome]:
 def _fingerprint(name: str) -> str:
     """What the weights of a victim are: its name, and a hash over the ends of its weights files."""
     digest = hashlib.sha256()
-    for path in sorted(Path(name).glob("*.safetensors")):
+    for path in sorted([*Path(name).glob("*.safetensors"), *Path(name).glob(MIXTURE)]):  # this one holds hashes of all
         size = path.stat().st_size
         with path.open("rb") as file:
             digest.update(f"{path.name} {size}".encode())

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..adapters.load import load_trained
 from ..data.batch import Batch, make_key
 from ..methods import method
 from ..methods.base import Method
 from ..methods.loop import LoopEngine
 from ..methods.mat import MAT
-from ..model.load import load_trained
 from ..model.view import ModelView, evaluating
 from ..objective import kl, task_loss
 from ..perturb.draws import normal

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..adapters.load import load_trained
 from ..data.batch import Batch
 from ..data.load import Examples, load
 from ..data.tasks import TASKS
 from ..errors import RunError, SettingError
-from ..model.load import load_trained, longest_text
+from ..model.load import longest_text
 from ..train.folder import read_run
 from .clean import evaluate, make_batches
 from .metrics import interval

@@ -106,19 +106,18 @@ def load_classifier(
     return _with_adapter(model, adapter) if adapter else model
 
 
-def load_trained(source: Path | str) -> tuple[nn.Module, Any]:
-    """A trained classifier and its tokenizer, adapters merged in: of a run's folder, or of a hub name.
+def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
+    """A plain trained classifier and its tokenizer, a LoRA adapter merged in: of a folder or a hub name.
 
     Raises ModelError when the folder holds none, or no folder and no hub model has this name.
     """
     from transformers import AutoModelForSequenceClassification
 
     folder = Path(source)
-    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        return _trained_on_hub(str(source))
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+    on_hub = not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) is not None
+    if not on_hub and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise ModelError(f"{folder} holds no trained model (no config.json); is its training finished?")
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(source))
     try:
         if (folder / "adapter_config.json").is_file():
             from peft import PeftConfig, PeftModel
@@ -129,24 +128,15 @@ def load_trained(source: Path | str) -> tuple[nn.Module, Any]:
             model = PeftModel.from_pretrained(head, str(folder)).merge_and_unload()
         else:
             model = AutoModelForSequenceClassification.from_pretrained(
-                str(folder), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+                str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from error
-    model.config.pad_token_id = tokenizer.pad_token_id
-    return model.eval(), tokenizer
-
-
-def _trained_on_hub(name: str) -> tuple[nn.Module, Any]:
-    from transformers import AutoModelForSequenceClassification
-
-    tokenizer = load_tokenizer(name)
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        what = (
+            f"no folder and no classifier on the hub is called {str(source)!r}"
+            if on_hub
+            else (f"cannot load the model in {folder}")
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"no folder and no classifier on the hub is called {name!r}: {first_line(error)}") from error
+        raise ModelError(f"{what}: {first_line(error)}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 

@@ -191,10 +191,11 @@ class ModelView:
             output = forward(**batch.inputs, **extra)
         finally:
             self._delta, self._scored, self._in_pass = None, None, False
-        if self._calls != 1:
+        expected = len(self._row_copies())
+        if self._calls != expected:
             raise ModelError(
                 f"{self._name()}: the layer perturbed at site '{self.site}' ran {self._calls} times in one forward "
-                "pass, expected exactly 1; this architecture is not supported"
+                f"pass, expected exactly {expected}; this architecture is not supported"
             )
         return output
 
@@ -244,6 +245,9 @@ class ModelView:
             delta = getattr(activations, "_perturbation", None)
         else:
             self._calls += 1
+            copies = self._row_copies()
+            if delta is not None and self._calls <= len(copies) and copies[self._calls - 1] > 1:
+                delta = delta.repeat(copies[self._calls - 1], 1, 1)
             if delta is not None and not torch.compiler.is_compiling():
                 activations._perturbation = delta  # type: ignore[attr-defined]
         if delta is None:
@@ -291,6 +295,15 @@ class ModelView:
         return self._first_layer.register_forward_pre_hook(
             lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
         )
+
+    def _row_copies(self) -> tuple[int, ...]:
+        """For each run of the embedding in one forward pass, how many copies of the batch it embeds, one after another.
+
+        Most models embed each row once. One that asks itself several questions about a row says so in `row_copies`; the
+        same perturbation is then added in all of them.
+        """
+        copies: tuple[int, ...] = getattr(self.model, "row_copies", (1,))
+        return copies
 
     def _name(self) -> str:
         return type(self.model).__name__

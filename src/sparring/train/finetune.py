@@ -27,6 +27,7 @@ from ..model.load import fast_bf16, load_classifier, load_tokenizer, longest_tex
 from ..settings import parse
 from . import folder as run_folder
 from .folder import WRITE_ERRORS, reason
+from .mix_options import Mix
 from .options import FineTune
 from .trainer import PARTIAL, AdversarialTrainer
 
@@ -49,7 +50,7 @@ class Data:
         return [f"{name}: {note}" for name, examples in named for note in examples.notes]
 
 
-def load_data(settings: FineTune) -> Data:
+def load_data(settings: FineTune | Mix) -> Data:
     """The examples the settings name; DataError says what is wrong with which row."""
     columns = tuple(part.strip() for part in settings.text.split(",")) if settings.text else None
     train = load(settings.data, text=columns, label=settings.label, limit=settings.limit)
@@ -77,7 +78,7 @@ def finetune(
     output = Path(settings.output)
     if resume:
         _check_same_run(settings, output)
-    precision = _precision(settings.precision)
+    precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
     data = load_data(settings)
     for note in data.notes:
@@ -94,14 +95,14 @@ def finetune(
     with nullcontext() if resume else _new_folder(output, model, settings.keep):
         trainer = AdversarialTrainer(
             model=model,
-            args=_arguments(settings, precision, len(rows)),
+            args=training_arguments(settings, precision, len(rows)),
             train_dataset=rows,
             data_collator=Classify(tokenizer),
             processing_class=tokenizer,
             method=trained_by,
             adversary_from=settings.adversary_from,
             perturb_special=settings.perturb_special,
-            callbacks=[_Log(output / run_folder.LOG), *(callbacks or [])],
+            callbacks=[StepLog(output / run_folder.LOG), *(callbacks or [])],
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = _resume_point(output, data, precision) if resume else None
@@ -110,7 +111,7 @@ def finetune(
                 output / run_folder.RUN, _description(settings, precision, trained_by.settings(), data)
             )
     started = time.monotonic()
-    with _interruptible(trainer) as interrupted:
+    with interruptible(trainer) as interrupted:
         trainer.train(resume_from_checkpoint=checkpoint)
     if interrupted():
         raise Interrupted(
@@ -156,7 +157,8 @@ def _evaluate(trainer: AdversarialTrainer, tokenizer: Any, settings: FineTune, e
     return evaluate(model, batches, examples.metric)
 
 
-def _arguments(settings: FineTune, precision: str, rows: int) -> TrainingArguments:
+def training_arguments(settings: FineTune, precision: str, rows: int) -> TrainingArguments:
+    """What the Trainer is told for so many rows."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # TrainingArguments only now starts the process group
     steps_per_epoch = max(1, math.ceil(rows / (settings.batch_size * processes * settings.accumulation)))
     total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * steps_per_epoch)
@@ -190,7 +192,7 @@ def _arguments(settings: FineTune, precision: str, rows: int) -> TrainingArgumen
     )
 
 
-def _precision(asked: str) -> str:
+def precision_of(asked: str) -> str:
     """fp32, bf16 or fp16; SettingError for one that this machine has not got."""
     gpu = torch.cuda.is_available()
     if asked == "auto":
@@ -278,7 +280,7 @@ def settings_of(output: Path) -> FineTune:
 
 
 @contextmanager
-def _interruptible(trainer: AdversarialTrainer) -> Iterator[Callable[[], bool]]:
+def interruptible(trainer: AdversarialTrainer) -> Iterator[Callable[[], bool]]:
     """Ctrl-C inside the block ends the run after the current step, with a checkpoint; a second one at once."""
     callback = _Stop(trainer)
     trainer.add_callback(callback)
@@ -308,12 +310,13 @@ class _Stop(TrainerCallback):  # type: ignore[misc]
             self.stopped = control.should_save = control.should_training_stop = True
 
 
-class _Log(TrainerCallback):  # type: ignore[misc]
+class StepLog(TrainerCallback):  # type: ignore[misc]
     """log.jsonl: one line a log step, as it happens."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Called by the Trainer when there is something to log."""
         if state.is_world_process_zero and logs:
             run_folder.append_line(self.path, {"step": state.global_step, **logs})

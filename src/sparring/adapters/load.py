@@ -1,0 +1,19 @@
+"""From a name or a folder to a trained classifier, whatever kind it is."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..model.load import load_checkpoint
+from .folder import MIXTURE, load_mixture
+
+
+def load_trained(source: Path | str) -> tuple[nn.Module, Any]:
+    """A trained classifier in eval mode and its tokenizer: of a run's folder, a mixture's folder, or a hub name.
+
+    Raises ModelError when the folder holds none, or no folder and no hub model has this name.
+    """
+    if (Path(source) / MIXTURE).is_file():
+        return load_mixture(Path(source))
+    return load_checkpoint(source)

@@ -1,0 +1,136 @@
+"""The job of AdpMixup: an adapter for clean text, one for each known attack, calibration; a folder to predict with.
+
+run.yaml                   settings, data and their hashes, versions; written first
+attacks/NAME.jsonl         what became of each training row under an attack, a line as it ends
+training/NAME/             log of an adapter's training; checkpoints while it lasts
+stages.json                what each stage cost
+mixture.json, adapters/    the mixture, see adapters/folder.py
+baselines/NAME/            what it is compared with, if asked for
+metrics.json               what came out; its presence means that the job is finished
+
+Each piece is there whole or not at all. The same call again goes on after the last one.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..adapters.folder import load_mixture, save_mixture
+from ..adapters.soup import export
+from ..data.load import Examples
+from ..errors import RunError, SettingError
+from . import folder as run_folder
+from .mix_baselines import make_baselines
+from .mix_job import CLEAN, Job, Progress, Report
+from .mix_options import Mix
+
+
+def train_mixture(
+    settings: Mix,
+    *,
+    report: Report = lambda line: None,
+    progress: Progress = lambda title, done, total, note: None,
+) -> dict[str, Any]:
+    """Make the mixture that the settings describe, or go on with it; what metrics.json holds.
+
+    report: receives sentences for people. progress: called as things go on.
+    Raises a SparringError before anything is written if something does not fit, DataError when an attack breaks no row
+    or no row of a class, Interrupted after Ctrl-C.
+    """
+    job = Job.begin(settings, report, progress)
+    clean = job.adapter(CLEAN, job.rows)
+    adapters, kept_back = {CLEAN: clean}, list[Examples]()
+    for name in settings.known_attacks:
+        broken, kept = job.attacked(name, clean)
+        adapters[name] = job.adapter(name, job.rows_of(broken), head_from=clean, attack=name)
+        kept_back.append(kept)
+    mixture = job.mixture(adapters)
+    job.calibrate(mixture, kept_back)
+    save_mixture(mixture, job.folder, job.tokenizer)
+    make_baselines(job, mixture)
+    return job.finish(mixture)
+
+
+def add_attack(
+    folder: Path,
+    name: str,
+    *,
+    report: Report = lambda line: None,
+    progress: Progress = lambda title, done, total, note: None,
+) -> dict[str, Any]:
+    """One more known attack for the mixture in a folder: one more adapter, nothing else is trained again.
+
+    Calibration is taken anew, since it has one more adapter and the rows that the new attack broke.
+    """
+    job = Job.again(folder, report, progress)
+    mixture, _ = load_mixture(folder)
+    if name in mixture.names:
+        raise RunError(f"{folder} has an adapter for {name} already; it holds {', '.join(mixture.names)}")
+    clean = job.clean(mixture)
+    known = [known for known in mixture.names if known != CLEAN]
+    kept_back = [job.attacked(each, clean)[1] for each in known]
+    broken, kept = job.attacked(name, clean)
+    adapters = {each: mixture.adapter(each) for each in mixture.names} | {CLEAN: clean}
+    adapters[name] = job.adapter(name, job.rows_of(broken), head_from=clean, attack=name)
+    grown = job.mixture(adapters)
+    job.calibrate(grown, [*kept_back, kept])
+    save_mixture(grown, folder)
+    return job.finish(grown)
+
+
+def export_mixture(folder: Path, output: Path, coefficient: float) -> None:
+    """Write a mixture that is the same for every text: `coefficient` of the clean adapter, the rest shared by the
+    attacks'. LoRA becomes a plain model, bottlenecks a mixture of one adapter."""
+    if not 0 <= coefficient <= 1:
+        raise SettingError(f"--coefficient is {coefficient:g}; it is a share, from 0 to 1")
+    mixture, tokenizer = load_mixture(folder)
+    attacks = mixture.names[1:]
+    if not attacks:
+        raise SettingError(f"{folder} holds one adapter only; there is nothing to mix")
+    export(
+        mixture, {CLEAN: coefficient, **{name: (1 - coefficient) / len(attacks) for name in attacks}}, output, tokenizer
+    )
+    if (folder / run_folder.RUN).is_file():
+        shutil.copy(folder / run_folder.RUN, output / run_folder.RUN)
+
+
+def describe_mixture(folder: Path, text: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a mixture is made of, and with `text` (one or two fields) how it mixes there and what it answers."""
+    mixture, tokenizer = load_mixture(folder)
+    known = mixture.calibration
+    record: dict[str, Any] = {
+        "mixture": str(folder),
+        "base": mixture.reference.name,
+        "base_sha256": mixture.reference.sha256,
+        "kind": mixture.shape.kind,
+        "gate": mixture.gate.name,
+        "space": mixture.space,
+        "head": mixture.head,
+        "combine": mixture.combine,
+        "adapters": [
+            {
+                "name": name,
+                "attack": mixture.attacks[name],
+                "parameters": sum(x.numel() for x in mixture.adapter(name).tensors.values()),
+                "low": known.low[number] if known else None,
+                "high": known.high[number] if known else None,
+            }
+            for number, name in enumerate(mixture.names)
+        ],
+    }
+    if not text:
+        return record
+    inputs = tokenizer(*([field] for field in text), truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        found = mixture(**inputs)
+    chances = found.logits[0].float().softmax(-1)
+    for number, row in enumerate(record["adapters"]):
+        row["entropy"] = float(found.entropies[0, number])
+        row["weight"] = float(found.weights[0, number]) if found.weights is not None else 1 / len(mixture.names)
+    mixing = [] if found.mixing is None else found.mixing[0].tolist()
+    record["mixing"] = dict(zip(mixture.names[1:], mixing, strict=False))
+    record["answer"] = str(mixture.config.id2label[int(chances.argmax())])
+    record["confidence"] = float(chances.max())
+    return record
