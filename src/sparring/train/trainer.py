@@ -106,6 +106,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             with engine.no_sync() if extra is not None else nullcontext():
                 logs = method.accumulate(engine.view, batch, engine, share)
             self._note(logs, share)
+            self._check_size(method, batch)
             if self.online is not None and extra is not None:
                 term = self.online.term
                 more = term.accumulate(method, engine.view, batch, adversarial, engine, extra)
@@ -118,13 +119,17 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             held, self._held = self._held, []
             logs, share = method.train_on(engine.view, held, engine), 1.0
             self._note(logs, share)
-        if not self._checked_size and method is self.method:
-            self._checked_size = True
-            warn_if_vanishing(method, engine.view, batch)
+            self._check_size(method, held[-1])
         if self.accelerator.sync_gradients:
             engine.average_module_gradients()
             self._steps_since_log += 1
         return loss + share * torch.stack(list(logs.values())).sum()
+
+    def _check_size(self, method: Method, batch: Batch) -> None:
+        """Once: whether what the adversary did to the batch just passed did anything."""
+        if not self._checked_size and method is self.method:
+            self._checked_size = True
+            warn_if_vanishing(method, self.engine.view, batch)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
