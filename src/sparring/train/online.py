@@ -199,9 +199,9 @@ class Online:
         _wait()
         if not texts:
             warnings.warn(
-                f"after {epoch} epochs {self.recipe.name} made no adversarial text out of {total['attacked']} rows, so the "
-                "next epoch is plain training; attack more of them (share), with more queries (query_budget) or another "
-                "attack (online)",
+                f"after {epoch} epochs {self.recipe.name} made no adversarial text out of {total['attacked']} rows, "
+                "so the next epoch is plain training; attack more of them (share), with more queries (query_budget) or "
+                "another attack (online)",
                 SparringWarning,
                 stacklevel=2,
             )
