@@ -1,7 +1,8 @@
 """Random word operations. EDA: Wei and Zou, EMNLP-IJCNLP 2019 (arXiv:1901.11196).
 
 Each makes one text out of a text with n = max(1, round(alpha * words)) edits, drawn from the generator that it is
-given, or None where nothing can be changed. As there, words that are exchanged or that lend a synonym are no stop words.
+given, or None where nothing can be changed. As there, words that are exchanged or that lend a synonym are no stop
+words.
 Differs: a text from which no word was deleted by chance loses one, because an unchanged copy adds nothing.
 """
 
