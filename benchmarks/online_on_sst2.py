@@ -1,11 +1,11 @@
-"""Online input-space training on real data: robustness before and after, what attacks cost, and a control at equal time.
+"""Online input-space training on real data: robustness before and after, its cost, and a control at equal time.
 
     python benchmarks/online_on_sst2.py --data sst2/ --rows 2000 --epochs 4
 
-`--data` is a folder with train.csv, dev.csv and test.csv (columns text,label): the sentence-level SST-2. Three runs from
-the same start: plain, `--online` a2t, and `random` with as many epochs as take the time of the a2t run. Each is attacked
-with TextFooler, near the attack it was trained on, and DeepWordBug, which is another kind. One JSON line a run in
-benchmarks/results/online_on_sst2.jsonl; runs that are there already are not repeated.
+`--data` is a folder with train.csv, dev.csv and test.csv (columns text,label): the sentence-level SST-2. Three runs
+from the same start: plain, `--online` a2t, and `random` with as many epochs as take the time of the a2t run. Each is
+attacked with TextFooler, near the attack it was trained on, and DeepWordBug, which is another kind. One JSON line a
+run in benchmarks/results/online_on_sst2.jsonl; runs that are there already are not repeated.
 """
 
 import argparse
