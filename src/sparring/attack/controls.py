@@ -39,3 +39,18 @@ def random_words(
         if text is game.original:
             return None  # nothing can be changed, however often it is tried
     return current
+
+
+def random_valid(game: Game, transform: Transform, constraints: Sequence[Constraint]) -> Search[Text | None]:
+    """A random text that the constraints allow: words in random order, each to one of its candidates at random.
+
+    The victim is never asked. Words are changed as long as the constraints let one be. Sampling valid perturbations is
+    the cheap way to make training texts of Ivgi and Berant (EMNLP 2021, arXiv:2104.05062).
+    """
+    words = editable(constraints, game.original)
+    text = game.original
+    for place in game.random.permutation(len(words)):
+        candidates = yield from allowed_candidates(transform, constraints, game.original, text, words[int(place)])
+        if candidates:
+            text = candidates[int(game.random.integers(len(candidates)))]
+    return text if text.changed else None

@@ -25,6 +25,8 @@ class Outcome:
     original: tuple[str, ...]
     adversarial: tuple[str, ...] | None = None
     """Of a success."""
+    attempt: tuple[str, ...] | None = None
+    """Of a failure, the text that the search ended with, where it ended with one: changed, and not broken by it."""
     predicted: int
     """What the victim says to the original."""
     attacked: int | None = None
@@ -53,7 +55,7 @@ class Outcome:
         """From what `write` gave; KeyError or TypeError for anything else."""
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in record.items() if name in known}
-        for name in ("original", "adversarial", "violations"):
+        for name in ("original", "adversarial", "attempt", "violations"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         return cls(**values)

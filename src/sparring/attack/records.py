@@ -4,6 +4,7 @@ NAME.jsonl begins with a line that says what was attacked and how; further proce
 A line that was written is never touched again.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..adapters.folder import MIXTURE
 from ..errors import RunError
 from .outcome import Outcome
 
@@ -122,3 +124,16 @@ def _drop_cut_line(path: Path) -> None:
         if whole < len(content):
             with path.open("r+b") as file:
                 file.truncate(whole)
+
+
+def fingerprint(name: str) -> str:
+    """What the weights of a victim are: its name, and a hash over the ends of its weights files."""
+    digest = hashlib.sha256()
+    for path in sorted([*Path(name).glob("*.safetensors"), *Path(name).glob(MIXTURE)]):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {size}".encode())
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return f"{name} {digest.hexdigest()[:16]}"

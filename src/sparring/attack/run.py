@@ -157,7 +157,7 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
     }
     if clean.broken[0]:
         return Outcome(status="skipped", queries=game.queries, note="answered wrongly before any change", **common)
-    note, final = "", None
+    note, final, last = "", None, None
     for attempt in range(RESTARTS + 1):
         note, final = "", None
         try:
@@ -165,6 +165,7 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
         except OutOfQueries:
             note = "the query budget is used up"
         answer = None if final is None or not final.changed else game.answer(final)
+        last = None if final is None or not final.changed else final
         # a quick answer close to the border may be on the wrong side of it: ask those in full
         if final is None or answer is None or not (answer.broken[0] or game.near(answer.margin[0])):
             note = note or ("" if final is not None else "no word may be changed")
@@ -181,7 +182,7 @@ def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> S
             game.restart()
     counts: dict[str, Any] = {"queries": game.queries, "repeats": game.repeats, "note": note}
     if final is None:
-        return Outcome(status="failed", **common, **counts)
+        return Outcome(status="failed", attempt=None if last is None else last.fields, **common, **counts)
     broken_constraints = yield from violations(recipe.constraints, game.original, final)
     cosine = None
     if encoder is not None:

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import SparringError
 from .attack import attack, recipes_app
+from .augment import augment
 from .console import leave_process_group, say, show_warning
 from .doctor import doctor
 from .evaluate import evaluate
@@ -30,6 +31,7 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
+app.command("augment")(augment)
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(resources_app, name="resources")

@@ -68,7 +68,7 @@ def attack(
     if budget is not None and budget < 1:
         raise SettingError(f"--budget is {budget}; the first query is that of the original text, so give 1 or more")
     names = [name.strip() for name in recipe.split(",") if name.strip()]
-    options = _options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
+    options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
     quiet()
     from ..attack.recipes import recipe as build
 
@@ -121,7 +121,7 @@ def attack(
             out.print(f"report: {escape(clean(str(folder / 'report.html')))}", soft_wrap=True)
 
 
-def _options(
+def recipe_options(
     names: list[str],
     variant: str,
     synonyms: str | None,
@@ -330,7 +330,7 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
     from ..attack.recipes import RECIPES
     from ..errors import SparringError
 
-    _options([name], variant, None, None, [], 0, [])
+    recipe_options([name], variant, None, None, [], 0, [])
     from ..attack.recipes import recipe as build
 
     make = RECIPES[name]

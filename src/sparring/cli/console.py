@@ -100,6 +100,7 @@ def training_bar() -> Any:
 
     class Bar(TrainerCallback):  # type: ignore[misc]
         progress: Any = None
+        attack: Any = None
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.progress = progress_bar()
@@ -112,6 +113,15 @@ def training_bar() -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
                 self.progress.update(self.task, note=f"loss {logs['loss']:.3f}")
+
+        def attacking(self, done: int, total: int, broken: int) -> None:
+            """A line below, while training rows are attacked."""
+            if self.attack is None:
+                self.attack = self.progress.add_task("attacking training rows", total=total, note="")
+            self.progress.update(self.attack, completed=done, total=total, note=f"{broken} adversarial")
+            if done == total:
+                self.progress.remove_task(self.attack)
+                self.attack = None
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.stop()

@@ -45,7 +45,13 @@ def command(**flags: Any) -> None:
     report = (lambda line: say(f"  {line}", "dim")) if show else (lambda line: None)
     bar = training_bar() if show else None
     try:
-        metrics = finetune(settings, resume=resume, callbacks=[bar] if bar else [], report=report)
+        metrics = finetune(
+            settings,
+            resume=resume,
+            callbacks=[bar] if bar else [],
+            report=report,
+            attack_progress=bar.attacking if bar else None,
+        )
     finally:
         if bar:
             bar.stop()
@@ -58,8 +64,21 @@ def command(**flags: Any) -> None:
     scores = [number(name, value) for name, value in metrics.get("eval", {}).items()]
     table.add_row(settings.method, str(metrics["steps"]), f"{metrics['train_seconds']:.0f} s", *scores)
     out.print(table)
+    if "online" in metrics:
+        _show_online(metrics["online"])
     folder = escape(clean(settings.output))
     out.print(f"saved in {folder}; next: sparring evaluate {folder} --radius 0,0.03x")
+
+
+def _show_online(record: dict[str, Any]) -> None:
+    """What the attacks on training rows found, epoch by epoch."""
+    table = Table("after epochs", "attacked", "adversarial", "broken", "queries", "time", box=None)
+    for one in record["epochs"]:
+        rate = "-" if one["success_rate"] is None else f"{100 * one['success_rate']:.1f} %"
+        cells = (one["epoch"], one["rows"], one["adversarial"], rate)
+        table.add_row(*map(str, cells), f"{one['queries_mean']:.1f}", f"{one['seconds']:.0f} s")
+    out.print(table)
+    say(f"{record['attack']}: {100 * record['share_of_time']:.0f} % of the time went into attacks", "dim")
 
 
 def _settings(given: dict[str, Any], config: Path | None, pairs: list[str], resume: bool) -> FineTune:

@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import DataError
@@ -98,6 +100,29 @@ class Batch:
         cut = {name: getattr(self, name)[:rows] for name in ("real", "perturbable", "rows")}
         scored = self.scored[:rows] if count else torch.zeros_like(self.scored[:rows])
         return replace(self, inputs=kept, scored=scored, targets=self.targets[: int(scored.sum())], **cut)
+
+    def take(self, places: Tensor) -> "Batch":
+        """Some of the sentences, by their places (n,) in the batch; of batches with one target a sentence."""
+        kept = {name: x[places] if x.dim() and len(x) == len(self) else x for name, x in self.inputs.items()}
+        cut = {name: getattr(self, name)[places] for name in ("real", "perturbable", "scored", "rows")}
+        where = (self.scored.cumsum(0) - 1)[places][cut["scored"]]
+        return replace(self, inputs=kept, targets=self.targets[where], **cut)
+
+    def joined(self, other: "Batch", pad: int) -> "Batch":
+        """Both batches as one, the shorter one padded with the token id `pad`; key and smoothing are of the first."""
+        longest = max(self.real.shape[1], other.real.shape[1])
+
+        def both(one: Tensor, two: Tensor, fill: float = 0) -> Tensor:
+            widths = [longest - x.shape[1] if x.dim() > 1 else 0 for x in (one, two)]
+            parts = [F.pad(x, (0, n), value=fill) if n else x for x, n in zip((one, two), widths, strict=True)]
+            return torch.cat(parts)
+
+        inputs = {
+            name: both(x, other.inputs[name], pad if name == "input_ids" else 0) for name, x in self.inputs.items()
+        }
+        names = ("real", "perturbable", "scored", "targets", "rows")
+        parts: dict[str, Any] = {name: both(getattr(self, name), getattr(other, name)) for name in names}
+        return replace(self, inputs=inputs, **parts)
 
 
 def make_key(*parts: int | str) -> int:

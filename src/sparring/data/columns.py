@@ -27,6 +27,8 @@ LABELS = (
 """Names of a label column, the most telling first."""
 IDS = ("id", "idx", "guid", "uid", "index", "")
 """Names of columns that number the rows ("" is the one pandas writes)."""
+MADE = ("provenance", "source_row")
+"""Columns that `sparring augment` writes beside texts and labels: how a row was made, and out of which."""
 UNIQUE = ("id", "idx", "guid")
 """Names of columns in which a value must not occur twice."""
 
@@ -76,7 +78,7 @@ def choose(table: Table, text: Sequence[str] | None, label: str | None, *, requi
         which = "text column" if len(texts) == 1 else "text columns"
         notes.append(f"{which}: {' and '.join(map(quoted, texts))} (inferred)")
     if found_label is None and require_label:
-        rest = [name for name in table.columns if name not in texts and name.lower() not in IDS]
+        rest = [name for name in table.columns if name not in texts and name.lower() not in (*IDS, *MADE)]
         if len(rest) != 1:
             raise DataError(
                 f"{table.origin}: no label column found among {listed(table.columns)}. "
@@ -102,7 +104,7 @@ def _find_texts(table: Table, lower: dict[str, str], label: str | None) -> tuple
     known = _by_name(lower, TEXTS, () if label is None else (label,))
     if known is not None:
         return (known,)
-    rest = [name for name in table.columns if name != label and name.lower() not in IDS]
+    rest = [name for name in table.columns if name != label and name.lower() not in (*IDS, *MADE)]
     strings = [name for name in rest if _is_text(table.columns[name])]
     wordy = [name for name in strings if _is_wordy(table.columns[name])]
     if len(strings) == 1:

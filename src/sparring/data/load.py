@@ -41,6 +41,8 @@ class Examples:
     """SHA-256 (hex) over texts and labels (class names, not numbers, so that it does not depend on the train data)."""
     notes: tuple[str, ...]
     """Sentences saying what was inferred or dropped."""
+    columns: tuple[str, ...] = ()
+    """Names of the text column(s) and of the label column that the rows came from."""
 
     @property
     def is_regression(self) -> bool:
@@ -109,7 +111,8 @@ def load(
         notes.append(f"limit: {limit} of {len(texts)} rows, drawn with a fixed seed")
         texts = tuple(texts[row] for row in rows)
         labels = tuple(labels[row] for row in rows) if labels else ()
-    return Examples(texts, labels, names, metric, str(source), _digest(texts, labels, names), tuple(notes))
+    columns = (*choice.texts, *([] if name is None else [name]))
+    return Examples(texts, labels, names, metric, str(source), _digest(texts, labels, names), tuple(notes), columns)
 
 
 def _open(source: str | Path, split: str) -> tuple[Table, Task | None]:

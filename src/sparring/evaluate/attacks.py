@@ -9,18 +9,16 @@ With one victim its files lie in OUTPUT itself.
 """
 
 import datetime
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..adapters.folder import MIXTURE
 from ..attack.calibrate import calibrated as calibrated_temperature
 from ..attack.engine import Memory
 from ..attack.outcome import Outcome, compare, summary, worst_case
 from ..attack.recipe import Recipe
-from ..attack.records import Record, read_lines
+from ..attack.records import Record, fingerprint, read_lines
 from ..attack.report import write_report
 from ..attack.run import Results, attack
 from ..attack.similarity import Encoder
@@ -109,7 +107,7 @@ def _attack_victim(
     if job.calibrated:
         temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
         runs += [(f"{recipe.name}.calibrated", recipe, round(temperature, 6)) for recipe in job.recipes]
-    head = {"victim": _fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
+    head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
     head["labels"] = list(examples.label_names)
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
     attacks: list[dict[str, Any]] = []
@@ -343,19 +341,6 @@ def _begun(record: Record, resume: bool) -> dict[int, Outcome]:
             f"{paths[0]} exists already; go on with --resume, choose another --output, or delete it to begin anew"
         )
     return record.read()
-
-
-def _fingerprint(name: str) -> str:
-    """What the weights of a victim are: its name, and a hash over the ends of its weights files."""
-    digest = hashlib.sha256()
-    for path in sorted([*Path(name).glob("*.safetensors"), *Path(name).glob(MIXTURE)]):  # this one holds hashes of all
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {size}".encode())
-            digest.update(file.read(1 << 20))
-            file.seek(max(0, size - (1 << 20)))
-            digest.update(file.read())
-    return f"{name} {digest.hexdigest()[:16]}"
 
 
 def _titled(progress: Progress, title: str) -> Callable[[int, int, int], None]:

@@ -26,6 +26,17 @@ def check_arguments(trainer: "AdversarialTrainer", adversary_from: float, pertur
             raise SettingError(
                 f"{method.name} makes its own updates, which fp16's loss scaling cannot follow; use bf16"
             )
+    if trainer.online is not None:
+        trainer.online.term.check(method)
+        if trainer.is_fsdp_enabled or trainer.is_distributed_loading_by_transformers:
+            raise SettingError(
+                "attacks on the training rows need the whole model on each process; FSDP is not supported"
+            )
+        rows, texts = len(trainer.train_dataset), len(trainer.online.examples.texts)
+        if rows != texts:
+            raise SettingError(
+                f"online attacks {texts} texts, and the training set has {rows} rows; give the same ones"
+            )
     if adversary_from < 0 or not math.isfinite(adversary_from):
         raise SettingError(f"adversary_from is {adversary_from}; give a step number, or a share of all steps below 1")
     if args.n_gpu > 1:

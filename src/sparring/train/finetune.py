@@ -16,6 +16,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..attack.recipe import Recipe
 from ..data.collate import Classify, encode
 from ..data.load import Examples, load
 from ..data.tasks import TASKS
@@ -28,7 +29,10 @@ from ..settings import parse
 from . import folder as run_folder
 from .folder import WRITE_ERRORS, reason
 from .mix_options import Mix
+from .online import FOLDER as ADVERSARIAL
+from .online import Online, sampler
 from .options import FineTune
+from .partners import Term
 from .trainer import PARTIAL, AdversarialTrainer
 
 
@@ -67,11 +71,13 @@ def finetune(
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
     report: Callable[[str], None] = lambda line: None,
+    attack_progress: Callable[[int, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Train, save and evaluate as the settings say; return what metrics.json holds.
 
     resume: continue the run in `settings.output` from its latest checkpoint.
     report: receives sentences for people: what was inferred, what is used by default.
+    attack_progress: called with (rows, all, broken) while training rows are attacked.
     Raises a SparringError before anything is written if something does not fit; Interrupted after Ctrl-C, when the
     latest checkpoint has been written.
     """
@@ -80,6 +86,7 @@ def finetune(
         _check_same_run(settings, output)
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
+    recipe = _recipe(settings)
     data = load_data(settings)
     for note in data.notes:
         report(note)
@@ -92,6 +99,25 @@ def finetune(
     if length < settings.max_length:
         report(f"texts are cut to {length} tokens: {settings.model} reads no more")
     rows = encode(tokenizer, data.train, length)
+    online = None
+    if recipe is not None:
+        online = Online(
+            recipe=recipe,
+            examples=data.train,
+            tokenizer=tokenizer,
+            folder=output / ADVERSARIAL,
+            max_length=length,
+            share=settings.share,
+            every=settings.every,
+            clean_epochs=settings.clean_epochs,
+            query_budget=settings.query_budget,
+            seed=settings.seed,
+            term=Term(settings.adversarial_weight, settings.adversarial_loss),
+            progress=attack_progress,
+        )
+        for kind, names in (("off", recipe.off), ("stands in", recipe.stand_ins)):
+            for name in names:
+                report(f"{recipe.name}: {kind}: {name}")
     with nullcontext() if resume else _new_folder(output, model, settings.keep):
         trainer = AdversarialTrainer(
             model=model,
@@ -102,13 +128,16 @@ def finetune(
             method=trained_by,
             adversary_from=settings.adversary_from,
             perturb_special=settings.perturb_special,
+            online=online,
             callbacks=[StepLog(output / run_folder.LOG), *(callbacks or [])],
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = _resume_point(output, data, precision) if resume else None
         if not resume and world.rank() == 0:
             run_folder.write_yaml(
-                output / run_folder.RUN, _description(settings, precision, trained_by.settings(), data)
+                output / run_folder.RUN,
+                _description(settings, precision, trained_by.settings(), data)
+                | ({"online": recipe.describe()} if recipe is not None else {}),
             )
     started = time.monotonic()
     with interruptible(trainer) as interrupted:
@@ -125,12 +154,40 @@ def finetune(
         "steps": trainer.state.global_step,
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
+        **({"online": _online_metrics(online, trainer, seconds)} if online is not None else {}),
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
         **({"eval": _evaluate(trainer, tokenizer, settings, data.held_out)} if data.held_out else {}),
     }
     if trainer.args.should_save:
         run_folder.write_json(output / run_folder.METRICS, metrics)
     return metrics
+
+
+def _recipe(settings: FineTune) -> Recipe | None:
+    """The attack on the training rows, its resources loaded; None for a run without one."""
+    if settings.online == "none":
+        return None
+    if settings.max_steps < 0 and settings.epochs <= settings.clean_epochs:
+        raise SettingError(
+            f"online={settings.online} would never attack: the run has {settings.epochs:g} epochs, and "
+            f"{settings.clean_epochs} are clean; use more epochs, or fewer clean_epochs"
+        )
+    without = [name.strip().replace("-", "_") for name in (settings.without or "").split(",") if name.strip()]
+    options: dict[str, Any] = {"without": without, "masked_lm": settings.masked_lm, "seed": settings.seed}
+    if settings.synonyms != "auto":
+        options["synonyms"] = settings.synonyms
+    return sampler(settings.online, **options)
+
+
+def _online_metrics(online: Online, trainer: AdversarialTrainer, seconds: float) -> dict[str, Any]:
+    """What the attacks on training rows found and cost. The share of time is that of this call."""
+    reports = online.reports()
+    return {
+        "attack": online.recipe.name,
+        "seconds": round(sum(report["seconds"] for report in reports), 2),
+        "share_of_time": round(trainer.online_seconds / max(seconds, 1e-9), 4),
+        "epochs": reports,
+    }
 
 
 def _save_model(trainer: AdversarialTrainer, output: Path, label_names: tuple[str, ...]) -> None:
@@ -189,6 +246,7 @@ def training_arguments(settings: FineTune, precision: str, rows: int) -> Trainin
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
+        ddp_timeout=7 * 86_400 if settings.online != "none" else 1_800,  # shares of an attack take unequal time
     )
 
 
@@ -240,7 +298,7 @@ def _description(settings: FineTune, precision: str, own: dict[str, Any], data: 
 
 def _check_same_run(settings: FineTune, output: Path) -> None:
     """A run resumes with the settings it began with, or the result would be of neither."""
-    before = run_folder.read_run(output).get("settings", {})
+    before = dataclasses.asdict(FineTune()) | run_folder.read_run(output).get("settings", {})  # a setting may be new
     now = dataclasses.asdict(settings)
     changed = [name for name in now if name != "output" and now[name] != before.get(name)]
     if changed:

@@ -37,6 +37,21 @@ class FineTune:
     adapter: Literal["lora"] | None = setting(None, "lora: train low-rank adapters and the head alone")
     adversary_from: float = setting(0.0, "step at which the adversary enters; below 1: share of all steps", low=0)
     perturb_special: bool = setting(True, "whether [CLS], [SEP] and the like may be perturbed")
+    online: str = setting(
+        "none",
+        "attack training rows with the current model: none, a2t, greedy, random, or a recipe of `sparring recipes`",
+    )
+    share: float = setting(0.2, "share of the training rows that are attacked in an epoch", above=0, high=1)
+    every: int = setting(1, "epochs between attacks; in between their texts are used again", low=1)
+    clean_epochs: int = setting(1, "epochs before the first attack", low=0)
+    adversarial_weight: float = setting(1.0, "weight of the mean loss of adversarial rows beside that of rows", low=0)
+    adversarial_loss: Literal["ce", "kl"] = setting(
+        "ce", "loss of adversarial rows: ce (that of the method, on their label) or kl (divergence from their row)"
+    )
+    query_budget: int = setting(200, "most queries a row in an attack on training rows", low=1)
+    synonyms: str = setting("auto", "of online: auto, counterfitted, wordnet, minilm, victim, or a file")
+    masked_lm: str | None = setting(None, "of online: masked language model, a folder or hub name")
+    without: str | None = setting(None, "of online: constraints to leave off, separated by commas")
     activation_checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time")
     compile: bool = setting(False, "torch.compile the model")
     save_every: int = setting(0, "optimiser steps between checkpoints; 0: one an epoch", low=0)

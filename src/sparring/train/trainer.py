@@ -7,7 +7,9 @@ micro-batches and processes) and keep what must survive it (loss terms, the meth
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from ..model import world
 from .check import check_arguments, warn_if_vanishing
 from .engine import TrainerEngine
 from .folder import WRITE_ERRORS, reason
+from .online import Online
+from .partners import PARTNER, Collate, Rows, count, shares, together
 
 PARTIAL = ".partial"  # a checkpoint is written in here and then renamed, so that a half-written one is never found
 
@@ -35,6 +39,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     adversary_from: optimiser step at which the adversary enters, or a share of all steps if below 1; plain training
         before it.
     perturb_special: whether special tokens such as [CLS] may be perturbed (needs `processing_class` if not).
+    online: attacks on the training rows with the model as it is by then; `train_dataset` must have the rows of its
+        examples, encoded, in their order.
 
     Everything else is `transformers.Trainer`. Raises SettingError for settings that a method cannot work with.
     """
@@ -45,11 +51,17 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         method: Method | None = None,
         adversary_from: float = 0,
         perturb_special: bool = True,
+        online: Online | None = None,
         **kwargs: Any,
     ) -> None:
         self.method: Method = method or Standard()
         super().__init__(*args, **kwargs)
+        self.online = online
         check_arguments(self, adversary_from, perturb_special)
+        if online is not None:
+            self.train_dataset: Any = Rows(self.train_dataset)
+            self.data_collator: Any = Collate(self.data_collator)
+            self.args.remove_unused_columns = False  # it would remove the adversarial rows
         self.args.logging_nan_inf_filter = False  # a NaN loss is shown, not replaced by the last good one
         self.adversary_from = adversary_from
         tokenizer = self.processing_class
@@ -62,6 +74,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._held: list[Batch] = []
         self._micro, self._checked_size = 0, False
         self._shares: list[tuple[int, float]] = []
+        self._partner_shares: list[float | None] = []
+        self._began, self.online_seconds = time.monotonic(), 0.0
         self.add_callback(_AfterUpdate(self))
         shutil.rmtree(Path(self.args.output_dir) / PARTIAL, ignore_errors=True)
 
@@ -74,7 +88,10 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         model.train()
         if callable(getattr(self.optimizer, "train", None)):
             self.optimizer.train()
-        batch, share = self._batch(self._prepare_inputs(inputs))
+        inputs = dict(self._prepare_inputs(inputs))
+        partners = inputs.pop(PARTNER, None)
+        batch, share = self._batch(inputs)
+        extra = self._partner_shares[self._micro] if self._partner_shares else None
         engine, step = self.engine, self.state.global_step
         engine.wrapped = engine.view.training_forward = model
         # Dropout draws from the global generator: start it from the step, so that a resumed run draws the same masks.
@@ -83,23 +100,36 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             engine.view.check(batch)
         self._micro += 1
         method = self.method if step >= self._first_adversarial_step() else self._plain
+        adversarial = self.online.term.batch(partners, batch, self._unperturbed) if self.online else None
+        loss = torch.zeros((), device=batch.real.device)
         if isinstance(method, GradientMethod):
-            logs = method.accumulate(engine.view, batch, engine, share)
+            with engine.no_sync() if extra is not None else nullcontext():
+                logs = method.accumulate(engine.view, batch, engine, share)
             self._note(logs, share)
+            self._check_size(method, batch)
+            if self.online is not None and extra is not None:
+                term = self.online.term
+                more = term.accumulate(method, engine.view, batch, adversarial, engine, extra)
+                self._note(more, term.weight * extra)
+                loss = term.weight * extra * torch.stack(list(more.values())).sum()
         else:
-            self._held.append(batch)
+            self._held.append(batch if extra is None else together(batch, adversarial, engine.view))
             if not self.accelerator.sync_gradients:
                 return torch.zeros((), device=batch.real.device)
             held, self._held = self._held, []
             logs, share = method.train_on(engine.view, held, engine), 1.0
             self._note(logs, share)
-        if not self._checked_size and method is self.method:
-            self._checked_size = True
-            warn_if_vanishing(method, engine.view, batch)
+            self._check_size(method, held[-1])
         if self.accelerator.sync_gradients:
             engine.average_module_gradients()
             self._steps_since_log += 1
-        return share * torch.stack(list(logs.values())).sum()
+        return loss + share * torch.stack(list(logs.values())).sum()
+
+    def _check_size(self, method: Method, batch: Batch) -> None:
+        """Once: whether what the adversary did to the batch just passed did anything."""
+        if not self._checked_size and method is self.method:
+            self._checked_size = True
+            warn_if_vanishing(method, self.engine.view, batch)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -108,13 +138,19 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         real = [self._real_rows(i, samples) for i in range(len(samples))]
         scored = [_targets(batch, rows, self._loss_shifts_labels) for batch, rows in zip(samples, real, strict=True)]
-        wanted = torch.tensor([float(sum(scored)), float(self.stop_asked)], device=device)
-        total, stop = world.total(wanted).tolist()  # all processes stop after the same step
+        extra = [count(batch, rows) for batch, rows in zip(samples, real, strict=True)] if self._uses_partners else []
+        wanted = torch.tensor([float(sum(scored)), float(self.stop_asked), float(sum(extra))], device=device)
+        total, stop, adversarial = world.total(wanted).tolist()  # all processes stop after the same step
         self.stop_agreed = stop > 0
         # Data-parallel wrappers average over processes: times their number, shares add up to one over all of them.
         self._shares = [(rows, n * world.size() / max(total, 1)) for rows, n in zip(real, scored, strict=True)]
+        self._partner_shares = shares(extra, adversarial)
         self._micro = 0
         return samples, None
+
+    @property
+    def _uses_partners(self) -> bool:
+        return self.online is not None and self.online.term.weight > 0
 
     def _real_rows(self, micro: int, samples: list[Any]) -> int:
         """Rows of a micro-batch that are data: accelerate fills the last one of an epoch up with rows seen before."""
@@ -140,6 +176,28 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     def _first_adversarial_step(self) -> float:
         at = self.adversary_from
         return math.ceil(at * self.state.max_steps) if 0 < at < 1 else at
+
+    # attacks on the training rows
+
+    def enter_epoch(self, batches: int) -> None:
+        """What an epoch of so many micro-batches begins with: its adversarial rows."""
+        if self.online is None:
+            return
+        steps = max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
+        epoch, done = divmod(self.state.global_step, steps)
+        model = self.accelerator.unwrap_model(self.model)
+        self.train_dataset.partners, report = self.online.enter(epoch, model, middle=done > 0)
+        if report is None:
+            return
+        if report["made_now"]:
+            self.online_seconds += report["seconds"]
+        elif self.state.global_step == self._initial_global_step:
+            return  # the run that was interrupted here has logged it
+        names = ("epoch", "rows", "adversarial", "success_rate", "queries_mean", "seconds")
+        self.log(
+            {f"online_{name}": report[name] for name in names if report[name] is not None}
+            | {"online_share_of_time": self.online_seconds / max(time.monotonic() - self._began, 1e-9)}
+        )
 
     # gradients
 
@@ -233,10 +291,21 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
 
 
 class _AfterUpdate(TrainerCallback):  # type: ignore[misc]
-    """The point between an update and the next checkpoint, for state that follows the weights."""
+    """Before an epoch, and between an update and the next checkpoint, for state that follows the weights."""
 
     def __init__(self, trainer: AdversarialTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer before the first epoch."""
+        self.trainer._began = time.monotonic()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
+    ) -> None:
+        """Called by the Trainer before it fetches the first batch of an epoch."""
+        if self.trainer.online is not None:
+            self.trainer.enter_epoch(len(train_dataloader))
 
     def on_optimizer_step(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after `optimizer.step()`."""

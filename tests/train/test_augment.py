@@ -1,0 +1,222 @@
+"""More training rows before training: what is made of which row, the file, and going on after a kill."""
+
+import csv
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "attack")]
+
+from commands import sparring
+from fakes import Lexicon
+from puppets import exit_code, forked, handset, random_model
+from transformers import AutoModelForMaskedLM
+
+from sparring.attack.engine import alone
+from sparring.attack.masked_lm import MaskedLM
+from sparring.attack.text import Text
+from sparring.data.load import load
+from sparring.errors import DataError, RunError, SettingError
+from sparring.train.augment import Augment, augment
+from sparring.train.resample import resample
+from sparring.train.word_operations import OPERATIONS
+
+LINES = [("the film was good", "pos"), ("a great plot, and a fine book", "pos"), ("the film was awful", "neg")]
+LINES += [("a bad book", "neg"), ("fine", "pos"), ("a very poor and dull film", "neg")]
+SYNONYMS = Lexicon({"film": ["book", "plot"], "good": ["great"], "was": ["is"]})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A victim, data whose text column has an unusual name, and a file of synonyms."""
+    folder = tmp_path_factory.mktemp("augment")
+    model, tokenizer = handset(bias=0.02)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    with (folder / "data.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("phrase", "verdict"), *LINES])
+    words = {"good": ["fine"], "film": ["book"], "bad": ["poor"], "awful": ["bad"], "plot": ["film"], "dull": ["poor"]}
+    (folder / "synonyms.json").write_text(json.dumps(words))
+    return folder
+
+
+def job(place, output, *recipes, **given):
+    named = {"text": ("phrase",), "label": "verdict", "options": {"synonyms": str(place / "synonyms.json")}}
+    return Augment(data=str(place / "data.csv"), output=output, recipes=recipes or ("random",), **named | given)
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# operations
+
+
+def operated(name, text, seed=0, alpha=0.3):
+    return alone(OPERATIONS[name](Text.of(text), SYNONYMS, alpha, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_operations_do_what_they_are_called(seed):
+    text = "the film was very good, I say"  # 7 words: 2 edits
+    assert sorted(operated("swap", text, seed).slots) == sorted(Text.of(text).slots)
+    assert set(operated("synonym", text, seed).fields[0].split()) & {"book", "plot"}
+    assert "great," in operated("synonym", text, seed).fields[0]  # "was" is a stop word, and stays
+    assert " was " in operated("synonym", text, seed).fields[0]
+    longer = operated("insert", text, seed).fields[0].split()
+    assert len(longer) == 9 and "great" in longer and {"book", "plot"} & set(longer)
+    deleted = operated("delete", text, seed, 0.2)
+    assert 0 < len(deleted.changed) < 7 and {deleted.slots[i] for i in deleted.changed} == {""}
+    assert operated("swap", text, seed) == operated("swap", text, seed)
+
+
+def test_operations_change_nothing_where_nothing_can_be_changed():
+    for name in OPERATIONS:
+        assert operated(name, "...!") is None
+    assert operated("swap", "film film") is None and operated("synonym", "unknown words") is None
+    assert operated("delete", "film", alpha=1.0) is None  # one word stays
+    assert len(operated("delete", "a b c d", alpha=1.0).fields[0].split()) == 1
+
+
+def test_resampling_draws_other_words_by_their_probability():
+    lm = MaskedLM(*random_model("bert", task=AutoModelForMaskedLM), half=False)
+    text = Text.of("the film was good and the plot was not bad")
+    draws = [alone(resample(text, lm, 0.3, np.random.default_rng(seed))) for seed in range(6)]
+    assert all(len(draw.changed) == 3 for draw in draws) and len(set(draws)) > 3
+    assert draws[0] == alone(resample(text, lm, 0.3, np.random.default_rng(0)))
+    assert alone(resample(Text.of("..."), lm, 0.3, np.random.default_rng(0))) is None
+
+
+# the file
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_the_file_is_ordinary_data_with_a_provenance(place, tmp_path, suffix):
+    output = tmp_path / f"more.{suffix}"
+    record = augment(job(place, output, "random", "swap", ratio=1.5))
+    found = load(str(output))
+    assert found.columns == ("phrase", "verdict") and found.label_names == ("neg", "pos")
+    assert found.texts[:6] == tuple((text,) for text, _ in LINES)
+    assert len(found.texts) == sum(record["rows"].values()) and record["rows"]["original"] == 6
+    assert set(record["rows"]) == {"original", "random", "swap"}
+    assert record["label_counts"]["pos"] == sum(found.labels)
+    sidecar = yaml.safe_load((tmp_path / f"more.{suffix}.yaml").read_text())
+    assert sidecar["rows"] == record["rows"] and sidecar["seed"] == 0 and len(sidecar["sha256"]) == 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"more.{suffix}", f"more.{suffix}.yaml"]
+
+
+def test_a_row_keeps_its_label_and_says_where_it_came_from(place, tmp_path):
+    augment(job(place, tmp_path / "a.csv", "synonym", "deepwordbug", model=str(place / "model")))
+    rows = table(tmp_path / "a.csv")
+    new = [row for row in rows if row["provenance"] != "original"]
+    assert {row["provenance"] for row in new} == {"synonym", "deepwordbug"}
+    for row in new:
+        text, label = LINES[int(row["source_row"])]
+        assert row["verdict"] == label and row["phrase"] != text
+    broken = [row for row in new if row["provenance"] == "deepwordbug"]
+    model, tokenizer = handset(bias=0.02)
+    for row in broken:
+        answer = int(model(**tokenizer(row["phrase"], return_tensors="pt")).logits.argmax())
+        assert ("neg", "pos")[answer] != row["verdict"]
+
+
+def test_the_victim_may_give_the_label_and_failed_attacks_may_be_kept(place, tmp_path):
+    given = {"model": str(place / "model")}
+    augment(job(place, tmp_path / "a.csv", "deepwordbug", labels="victim", **given))
+    broken = [row for row in table(tmp_path / "a.csv") if row["provenance"] == "deepwordbug"]
+    assert broken
+    for row in broken:
+        assert row["verdict"] != LINES[int(row["source_row"])][1]
+    few, more = (
+        augment(job(place, tmp_path / f"{keep}.csv", "deepwordbug", keep=keep, **given))
+        for keep in ("successes", "all")
+    )
+    assert sum(more["rows"].values()) > sum(few["rows"].values())
+    assert [one["successes"] for one in few["recipes"]] == [one["successes"] for one in more["recipes"]]
+    assert len(few["victim"].split()[-1]) == 16 and few["recipes"][0]["recipe"] == "deepwordbug"
+
+
+def test_the_same_seed_makes_the_same_file_and_another_one_does_not(place, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        augment(job(place, tmp_path / f"{name}.csv", "random", ratio=0.5, seed=seed))
+    first, again, other = (table(tmp_path / f"{name}.csv") for name in "abc")
+    assert first == again != other
+    assert sum(row["provenance"] == "random" for row in first) <= 3
+
+
+def test_a_call_killed_in_an_attack_goes_on_and_ends_in_the_same_file(place, tmp_path):
+    given = {"model": str(place / "model")}
+    augment(job(place, tmp_path / "whole.csv", "swap", "deepwordbug", **given))
+
+    def killed():
+        def progress(name, done, total):
+            if name == "deepwordbug" and done == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        augment(job(place, tmp_path / "a.csv", "swap", "deepwordbug", **given), progress=progress)
+
+    assert exit_code(forked(killed)) == 137
+    assert not (tmp_path / "a.csv").exists()
+    assert len((tmp_path / "a.csv.parts" / "deepwordbug.jsonl").read_text().splitlines()) == 4
+    with pytest.raises(RunError, match="another attack"):
+        augment(job(place, tmp_path / "a.csv", "deepwordbug", seed=1, **given))
+    augment(job(place, tmp_path / "a.csv", "swap", "deepwordbug", **given))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not (tmp_path / "a.csv.parts").exists()
+
+
+# mistakes
+
+
+def test_mistakes_are_named(place, tmp_path):
+    victim = {"model": str(place / "model")}
+    output = tmp_path / "a.csv"
+    for given, match in (
+        ({"recipes": ("textfoler",)}, "did you mean 'textfooler'"),
+        ({"recipes": ("deepwordbug",)}, "--model"),
+        ({"labels": "victim"}, "--model"),
+        ({"recipes": ("deepwordbug",), "ratio": 2.0, **victim}, "one text a row"),
+        ({"ratio": 0.0}, "ratio is 0"),
+        ({"output": tmp_path / "a.xlsx"}, "suffix"),
+    ):
+        with pytest.raises(SettingError, match=match):
+            Augment(**{"data": str(place / "data.csv"), "output": output, **given})
+    (tmp_path / "no.json").write_text(json.dumps({"none": ["nothing"], "nothing": ["none"]}))
+    with pytest.raises(DataError, match="synonym made no new text out of 6 rows"):
+        augment(job(place, output, "synonym", options={"synonyms": str(tmp_path / "no.json")}))
+    (tmp_path / "one.json").write_text(json.dumps({"awful": ["bad"], "bad": ["awful"]}))
+    with pytest.raises(DataError, match="no row of the class 'pos' is left"):
+        augment(job(place, output, "synonym", originals=False, options={"synonyms": str(tmp_path / "one.json")}))
+    assert not output.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["no.json", "one.json"]
+    output.write_text("")
+    with pytest.raises(RunError, match="exists already"):
+        augment(job(place, output))
+
+
+def test_the_command_makes_a_file_that_train_reads(place, tmp_path, capsys):
+    base = ["augment", "--data", place / "data.csv", "--text", "phrase", "--label", "verdict", "--seed", 3]
+    more = ["--recipe", "swap,deepwordbug", "--model", place / "model", "--output", tmp_path / "a.parquet"]
+    code, out, err = sparring(*base, *more, capsys=capsys)
+    assert code == 0, err
+    assert "deepwordbug" in out and "labels: neg" in out and "sparring train --data" in out
+    run = ["train", "--model", place / "model", "--data", tmp_path / "a.parquet", "--output", tmp_path / "run"]
+    online = ["--online", "deepwordbug", "--epochs", 2, "--precision", "fp32", "--share", 1, "--json"]
+    code, out, err = sparring(*run, *online, capsys=capsys)
+    assert code == 0, err
+    record = json.loads(out)["online"]
+    assert record["attack"] == "deepwordbug" and [one["epoch"] for one in record["epochs"]] == [1]
+    assert 0 < record["share_of_time"] < 1
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("online_success_rate" in line for line in lines)
+    code, out, err = sparring(*base, "--recipe", "nothing", "--output", tmp_path / "b.csv", capsys=capsys)
+    assert code == 2 and err.count("error:") == 1 and "'nothing'" in err
+    clean = ["train", "--data", tmp_path / "a.parquet", "--online", "a2t", "--epochs", 1, "--output", tmp_path / "r2"]
+    code, out, err = sparring(*clean, capsys=capsys)
+    assert code == 2 and "would never attack" in err and not (tmp_path / "r2").exists()
