@@ -214,6 +214,16 @@ def test_a_gate_sends_each_input_to_the_adapter_that_is_sure_of_it():
     assert torch.equal(output.entropies, entropy(output.adapter_logits))
 
 
+def test_the_output_is_that_of_a_hugging_face_classifier():
+    mixture, labels = mixture_of(), torch.tensor([0, 1, 2])
+    output = mixture(**asked(), labels=labels, output_hidden_states=True)
+    assert list(output.keys())[:2] == ["loss", "logits"] and torch.equal(output["logits"], output.logits)
+    assert len(output.hidden_states) == 3 and output.hidden_states[0].shape == (3, 6, 16)
+    loss, logits, *_ = mixture(**asked(), labels=labels, return_dict=False)
+    assert torch.equal(logits, output[1]) and torch.equal(loss, nn.functional.cross_entropy(logits, labels))
+    assert not mixture.can_generate() and mixture.device.type == "cpu" and mixture.dtype == torch.float64
+
+
 def test_one_forward_asks_all_adapters_and_a_second_the_mixture():
     mixture, seen = mixture_of(), []
     mixture.base.register_forward_pre_hook(
