@@ -322,6 +322,7 @@ def test_texts_of_other_weights_are_made_anew_at_the_beginning_and_asked_for_in_
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sparring.errors.SparringWarning")
 def test_two_processes_attack_their_share_and_train_on_the_same_rows(tmp_path):
     import subprocess
 
