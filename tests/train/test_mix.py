@@ -17,7 +17,6 @@ from sparring.adapters.load import load_trained
 from sparring.adapters.mixture import AdapterMixture
 from sparring.errors import DataError, RunError, SettingError
 from sparring.evaluate.run import evaluate_run
-from sparring.model.load import load_checkpoint
 from sparring.train.mix import add_attack, describe_mixture, export_mixture, train_mixture
 from sparring.train.mix_options import BASELINES, Mix
 
@@ -123,14 +122,7 @@ def test_each_baseline_is_a_model_that_can_be_evaluated(made, name):
     assert evaluate_run(folder)["clean"]["accuracy"] >= 0.5
     if name in ("logits", "vote"):
         assert model.combine == name
-    if name == "model-soup":
-        parts = [
-            load_checkpoint(made[0] / "training" / f"full-{n}" / "model")[0] for n in ("clean", "random-characters")
-        ]
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                mean = sum(part.state_dict()[key] for part in parts) / 2
-                assert torch.allclose(value, mean, atol=1e-6), key
+    assert isinstance(model, AdapterMixture) == (name != "model-soup")
 
 
 def test_one_more_attack_is_one_more_adapter_and_the_others_stay(place, made, tmp_path):

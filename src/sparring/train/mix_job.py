@@ -202,8 +202,9 @@ class Job:
             "eval_clean_adapter": evaluate(alone, batches, self.data.metric),
         }
         run_folder.write_json(self.folder / run_folder.METRICS, metrics)
-        for name in mixture.names:  # it lies in adapters/ now
-            shutil.rmtree(self.place(name) / "adapter", ignore_errors=True)
+        for place in (self.folder / TRAINING).iterdir():  # what it made lies in adapters/ and baselines/ now
+            shutil.rmtree(place / "adapter", ignore_errors=True)
+            shutil.rmtree(place / "model", ignore_errors=True)
         return metrics
 
     # what they are made of
