@@ -71,7 +71,11 @@ def pages() -> dict[Path, str]:
     attacks = DOCS / "attacks.md"
     new[attacks] = _filled(attacks.read_text("utf-8"), "attacks-table", attacks_table())
     new[attacks] = _filled(new[attacks], "masked-lm", masked_lm())
-    new[attacks] = _filled(new[attacks], "throughput-table", throughput_table())
+    for name in ("throughput", "throughput-float32"):
+        record: Any = _records(f"attack_{name.replace('-', '_')}.json")
+        new[attacks] = _filled(new[attacks], f"{name}-table", throughput_table(record))
+    mixture = DOCS / "mixture.md"
+    new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     for name, method in METHODS.items():
         card, own = DOCS / "methods" / f"{name}.md", [row for row in runs if row["method"] == name]
         new[card] = _filled(card.read_text("utf-8"), "settings", settings_table(method))
@@ -105,9 +109,22 @@ def masked_lm() -> str:
     return f"It was trained for {minutes} and guesses {_percent(share)} % of the masked tokens of held-out reviews."
 
 
-def throughput_table() -> str:
+def mixture_cost_table() -> str:
+    """Prediction of a mixture in plain forward passes; nothing if there is no record."""
+    record: Any = _records("mixture_cost.json")
+    if not record:
+        return ""
+    head = ["adapters", "mixed", "attacks", "plain forwards", "m + 2", "peak memory", "kB for one more attack"]
+    lines = []
+    for row in record["rows"]:
+        lines.append([row["kind"], row["space"], str(row["attacks"]), f"{row['plain_forwards']:.2f}"])
+        bytes_more = row["bytes_on_disk_for_one_more_attack"]
+        lines[-1] += [str(row["bound"]), f"{row['peak_ratio']:.1f}x", f"{bytes_more / 1000:.0f}"]
+    return _table(head, lines) + "\n\nMeasured with `python benchmarks/mixture_cost.py`."
+
+
+def throughput_table(record: Any) -> str:
     """Examples a minute of both sides; nothing if there is no record."""
-    record: Any = _records("attack_throughput.json")
     if not record:
         return ""
     head = ["recipe", "precision", "examples a minute", "TextAttack, padded to the batch", "as shipped"]
