@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -13,11 +14,13 @@ from puppets import exit_code, forked, random_model
 from safetensors.torch import load_file
 
 from sparring.adapters.folder import load_mixture
+from sparring.adapters.gates import Gate
 from sparring.adapters.load import load_trained
 from sparring.adapters.mixture import AdapterMixture
-from sparring.errors import DataError, RunError, SettingError
+from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.evaluate.run import evaluate_run
 from sparring.train.mix import add_attack, describe_mixture, export_mixture, train_mixture
+from sparring.train.mix_data import training_data
 from sparring.train.mix_options import BASELINES, Mix
 
 NOUNS, FINE, POOR = ("film", "book", "plot"), ("good", "fine"), ("bad", "awful")
@@ -201,6 +204,7 @@ def test_what_cannot_work_is_one_message(place, tmp_path, more, kind, message):
         ({"baselines": "soup"}, "choose from"),
         ({"adapter": "pfeiffer", "space": "updates"}, "no updates"),
         ({"frozen": "first"}, "numbers of text columns"),
+        ({"frozen": "²"}, "numbers of text columns"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(more, message):
@@ -218,15 +222,60 @@ def test_a_class_that_an_attack_never_breaks_is_named(place, tmp_path, monkeypat
 
 
 def test_a_base_that_changed_in_between_is_named(place, made, tmp_path):
-    import shutil
-
     shutil.copytree(place / "base", tmp_path / "base")
     train_mixture(settings(place, tmp_path / "m", model=str(tmp_path / "base"), epochs=0.1, attack_epochs=0.1))
     model, _ = random_model()
     other = type(model)(model.config)
     other.save_pretrained(tmp_path / "base")
-    with pytest.raises(RunError, match="is not the one that"):
+    with pytest.raises(ModelError, match="is not the one that"):
         add_attack(tmp_path / "m", "deepwordbug")
+
+
+def test_rows_are_held_out_at_random_and_never_trained_on(place):
+    train, held_out = training_data(Mix(data=str(place / "train.csv")))
+    assert len(held_out.texts) == 6 and len(train.texts) == 54
+    assert set(held_out.labels) == {0, 1}  # the labels of the file take turns: every tenth row has the same one
+    again = training_data(Mix(data=str(place / "train.csv")))[1]
+    assert again.texts == held_out.texts
+
+
+def test_a_baseline_is_not_added_to_and_neither_is_an_unfinished_mixture(made, tmp_path):
+    with pytest.raises(RunError, match="not a mixture"):
+        add_attack(made[0] / "baselines" / "vote", "deepwordbug")
+    with pytest.raises(RunError, match="not a mixture"):
+        add_attack(made[0] / "baselines" / "union", "deepwordbug")
+    shutil.copytree(made[0], tmp_path / "m")
+    (tmp_path / "m" / "metrics.json").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        add_attack(tmp_path / "m", "deepwordbug")
+
+
+def test_an_added_attack_keeps_the_gate_that_the_mixture_has_now(made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "m")
+    mixture, _ = load_mixture(tmp_path / "m")
+    mixture.gate = Gate(name="softmax_neg_entropy", temperature=0.3)
+    mixture.save_pretrained(tmp_path / "m")
+    add_attack(tmp_path / "m", "deepwordbug")
+    assert load_mixture(tmp_path / "m")[0].gate == mixture.gate
+
+
+def test_an_addition_that_was_cut_off_before_its_end_is_finished_by_the_same_call(made, tmp_path):
+    shutil.copytree(made[0], tmp_path / "m")
+    whole = add_attack(tmp_path / "m", "deepwordbug")
+    shutil.copy(made[0] / "metrics.json", tmp_path / "m" / "metrics.json")  # as it was before the addition
+    assert add_attack(tmp_path / "m", "deepwordbug")["adapters"] == whole["adapters"]
+
+
+def test_what_the_base_cannot_take_is_said_before_anything_is_written(place, tmp_path):
+    with pytest.raises(ModelError, match="LoRA"):
+        train_mixture(settings(place, tmp_path / "m", targets="nonsense"))
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_wrong_number_of_texts_is_one_message(made):
+    with pytest.raises(SettingError, match="given 2 times"):
+        describe_mixture(made[0], ("a film", "a book"))
+    assert describe_mixture(made[0], ("film " * 500,))["answer"]
 
 
 def kill_when(condition, child):
@@ -277,7 +326,7 @@ def test_the_command_trains_adds_and_exports(place, tmp_path, capsys):
         tmp_path / "m",
     ]
     code, out, err = sparring("mix", "train", *flags, capsys=capsys)
-    assert code == 0 and "every tenth training row is held out" in err and "random-characters" in out
+    assert code == 0 and "a tenth of the training rows is held out" in err and "random-characters" in out
     code, out, _ = sparring("mix", "add", tmp_path / "m", "--attack", "deepwordbug", "--json", capsys=capsys)
     assert code == 0 and "deepwordbug" in json.loads(out)["adapters"]
     code, _, _ = sparring(

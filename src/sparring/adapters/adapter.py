@@ -95,7 +95,7 @@ def attach(model: nn.Module, shape: AdapterShape, *, seed: int = 0, head: Head =
 def adapter_of(
     model: nn.Module, shape: AdapterShape, *, base: Base | None = None, attack: str | None = None
 ) -> Adapter:
-    """A copy of the adapter that `attach` put into a model, with the head if it was trained.
+    """A copy of the adapter that `attach` put into a model, on the processor, with the head if it was trained.
 
     base: the model it was attached to; default: it is worked out, which hashes all weights.
     """
@@ -106,12 +106,14 @@ def adapter_of(
         found = get_peft_model_state_dict(model, save_embedding_layers=False)
         return replace(_from_peft(found, shape, "the model"), base=base, attack=attack)
     tensors = {
-        f"{site}.{name}": value[0].detach().clone()
+        f"{site}.{name}": value[0].detach().cpu().clone()
         for site, module in model.named_modules()
         if isinstance(module, Bottleneck)
         for name, value in module.own().items()
     }
-    trained = {name: p.detach().clone() for name in head_of(model) if (p := model.get_parameter(name)).requires_grad}
+    trained = {
+        name: p.detach().cpu().clone() for name in head_of(model) if (p := model.get_parameter(name)).requires_grad
+    }
     return Adapter(shape, tensors, trained or None, base, attack)
 
 
@@ -261,7 +263,7 @@ def _from_peft(stored: Mapping[str, Tensor], shape: AdapterShape, where: str) ->
     head: dict[str, Tensor] = {}
     for full, value in stored.items():
         name = full.removeprefix(PEFT_PREFIX)
-        kept = value.detach().clone()
+        kept = value.detach().cpu().clone()
         if name.endswith((".lora_A.weight", ".lora_B.weight")):
             site, _, kind = name.removesuffix(".weight").rpartition(".lora_")
             tensors[f"{site}.{kind.lower()}"] = kept

@@ -131,7 +131,7 @@ def recipe_options(
     pairs: list[str],
 ) -> dict[str, Any]:
     """What the recipes are built with, checked before anything is loaded."""
-    from ..attack.recipes import RECIPES
+    from ..attack.recipes import RECIPES, without_of
     from ..settings import nearest
 
     for name in names:
@@ -142,7 +142,7 @@ def recipe_options(
     if variant not in ("paper", "textattack"):
         raise SettingError(f"--variant is {variant!r}; choose paper or textattack")
     options: dict[str, Any] = {"variant": variant, "seed": seed}
-    options |= {"without": tuple(part.strip().replace("-", "_") for item in without for part in item.split(","))}
+    options |= {"without": without_of(*without)}
     options |= {"synonyms": synonyms} if synonyms else {}
     options |= {"masked_lm": masked_lm} if masked_lm else {}
     known = {name: p for recipe in names for name, p in inspect.signature(RECIPES[recipe]).parameters.items()}

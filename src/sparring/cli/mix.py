@@ -81,8 +81,8 @@ def show(
         print_json(record)
         return
     out.print(
-        f"{record['kind']} adapters on {escape(clean(record['base']))}, gate {record['gate']}, {record['space']} "
-        f"mixed, {record['head']} head",
+        f"{record['kind']} adapters on {escape(clean(record['base']))}, gate {escape(clean(record['gate']))}, "
+        f"{escape(clean(record['space']))} mixed, {escape(clean(record['head']))} head",
         soft_wrap=True,
     )
     table = Table(
@@ -91,7 +91,9 @@ def show(
     for row in record["adapters"]:
         span = "-" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         here = [f"{row['entropy']:.3f}", f"{row['weight']:.2f}"] if text else []
-        table.add_row(clean(row["name"]), clean(row["attack"] or "-"), f"{row['parameters']:,}", span, *here)
+        table.add_row(
+            escape(clean(row["name"])), escape(clean(str(row["attack"] or "-"))), f"{row['parameters']:,}", span, *here
+        )
     out.print(table)
     if text:
         out.print(f"answer: {escape(clean(record['answer']))} ({record['confidence']:.0%})")
@@ -116,7 +118,7 @@ def _run(job: Any, *arguments: Any, folder: Path, as_json: bool) -> None:
         attacked = stages.get(f"attack {name}", {})
         tried = f"{attacked['broken']} of {attacked['rows']}" if "rows" in attacked else "-"
         table.add_row(
-            clean(name),
+            escape(clean(name)),
             str(stages.get(name, {}).get("rows", "-")),
             f"{stages.get(name, {}).get('seconds', 0):.0f}",
             f"{attacked['seconds']:.0f}" if "seconds" in attacked else "-",
@@ -130,4 +132,7 @@ def _run(job: Any, *arguments: Any, folder: Path, as_json: bool) -> None:
     )
     out.print(f"held out: {shown} (clean adapter alone: {alone})", soft_wrap=True)
     where = escape(clean(str(folder)))
-    out.print(f"saved in {where}; next: sparring attack {where} --recipe textfooler --output attacks/", soft_wrap=True)
+    out.print(
+        f"saved in {where}; next: sparring attack {where} --data test.csv --recipe textfooler --output attacks/",
+        soft_wrap=True,
+    )

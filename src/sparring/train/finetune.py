@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import shutil
 import signal
 import time
@@ -17,6 +16,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..attack.recipe import Recipe
+from ..attack.recipes import without_of
 from ..data.collate import Classify, encode
 from ..data.load import Examples, load
 from ..data.tasks import TASKS
@@ -99,6 +99,8 @@ def finetune(
     if length < settings.max_length:
         report(f"texts are cut to {length} tokens: {settings.model} reads no more")
     rows = encode(tokenizer, data.train, length)
+    if settings.max_steps > 0:
+        _check_reached(settings, settings.max_steps / _steps_per_epoch(settings, len(rows)))
     online = None
     if recipe is not None:
         online = Online(
@@ -167,16 +169,24 @@ def _recipe(settings: FineTune) -> Recipe | None:
     """The attack on the training rows, its resources loaded; None for a run without one."""
     if settings.online == "none":
         return None
-    if settings.max_steps < 0 and settings.epochs <= settings.clean_epochs:
-        raise SettingError(
-            f"online={settings.online} would never attack: the run has {settings.epochs:g} epochs, and "
-            f"{settings.clean_epochs} are clean; use more epochs, or fewer clean_epochs"
-        )
-    without = [name.strip().replace("-", "_") for name in (settings.without or "").split(",") if name.strip()]
-    options: dict[str, Any] = {"without": without, "masked_lm": settings.masked_lm, "seed": settings.seed}
+    _check_reached(settings, settings.epochs if settings.max_steps < 0 else math.inf)
+    options: dict[str, Any] = {
+        "without": without_of(settings.without),
+        "masked_lm": settings.masked_lm,
+        "seed": settings.seed,
+    }
     if settings.synonyms != "auto":
         options["synonyms"] = settings.synonyms
     return sampler(settings.online, **options)
+
+
+def _check_reached(settings: FineTune, epochs: float) -> None:
+    """SettingError when so many epochs end before the first attack."""
+    if settings.online != "none" and epochs <= settings.clean_epochs:
+        raise SettingError(
+            f"online={settings.online} would never attack: the run has {epochs:g} epochs, and "
+            f"{settings.clean_epochs} are clean; use more epochs, or fewer clean_epochs"
+        )
 
 
 def _online_metrics(online: Online, trainer: AdversarialTrainer, seconds: float) -> dict[str, Any]:
@@ -216,9 +226,8 @@ def _evaluate(trainer: AdversarialTrainer, tokenizer: Any, settings: FineTune, e
 
 def training_arguments(settings: FineTune, precision: str, rows: int) -> TrainingArguments:
     """What the Trainer is told for so many rows."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # TrainingArguments only now starts the process group
-    steps_per_epoch = max(1, math.ceil(rows / (settings.batch_size * processes * settings.accumulation)))
-    total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * steps_per_epoch)
+    epoch = _steps_per_epoch(settings, rows)
+    total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * epoch)
     return TrainingArguments(
         output_dir=str(Path(settings.output) / run_folder.CHECKPOINTS),
         num_train_epochs=settings.epochs,
@@ -250,6 +259,11 @@ def training_arguments(settings: FineTune, precision: str, rows: int) -> Trainin
     )
 
 
+def _steps_per_epoch(settings: FineTune, rows: int) -> int:
+    # TrainingArguments only starts the process group later
+    return max(1, math.ceil(rows / (settings.batch_size * world.announced_size() * settings.accumulation)))
+
+
 def precision_of(asked: str) -> str:
     """fp32, bf16 or fp16; SettingError for one that this machine has not got."""
     gpu = torch.cuda.is_available()
@@ -265,7 +279,7 @@ def precision_of(asked: str) -> str:
 @contextmanager
 def _new_folder(output: Path, model: torch.nn.Module, keep: int) -> Iterator[None]:
     """The run's folder, gone again if what is done inside the block fails."""
-    first = os.environ.get("RANK", "0") == "0"  # the process group is started inside the block
+    first = world.announced_rank() == 0  # the process group is started inside the block
     if first:
         size = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
         # weights, two Adam moments and the method's memory for each checkpoint, one more while it is being written

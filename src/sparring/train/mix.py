@@ -11,6 +11,7 @@ metrics.json               what came out; its presence means that the job is fin
 Each piece is there whole or not at all. The same call again goes on after the last one.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from ..adapters.folder import load_mixture, save_mixture
 from ..adapters.soup import export
 from ..data.load import Examples
 from ..errors import RunError, SettingError
+from ..model.load import longest_text
 from . import folder as run_folder
-from .mix_baselines import make_baselines
+from .mix_baselines import BASELINES_FOLDER, make_baselines
 from .mix_job import CLEAN, Job, Progress, Report
 from .mix_options import Mix
 
@@ -64,10 +66,15 @@ def add_attack(
 
     Calibration is taken anew, since it has one more adapter and the rows that the new attack broke.
     """
-    job = Job.again(folder, report, progress)
     mixture, _ = load_mixture(folder)
+    job = Job.again(folder, mixture, report, progress)
     if name in mixture.names:
-        raise RunError(f"{folder} has an adapter for {name} already; it holds {', '.join(mixture.names)}")
+        done = json.loads((folder / run_folder.METRICS).read_text(encoding="utf-8"))
+        if name in done["adapters"]:
+            raise RunError(f"{folder} has an adapter for {name} already; it holds {', '.join(mixture.names)}")
+        return job.finish(mixture)  # an earlier call was cut off here
+    if (folder / BASELINES_FOLDER).is_dir():
+        report(f"the models in {folder / BASELINES_FOLDER} stay as they are: they do not know {name}")
     clean = job.clean(mixture)
     known = [known for known in mixture.names if known != CLEAN]
     kept_back = [job.attacked(each, clean)[1] for each in known]
@@ -122,7 +129,13 @@ def describe_mixture(folder: Path, text: tuple[str, ...] = ()) -> dict[str, Any]
     }
     if not text:
         return record
-    inputs = tokenizer(*([field] for field in text), truncation=True, return_tensors="pt")
+    run = run_folder.read_run(folder) if (folder / run_folder.RUN).is_file() else {}
+    if len(text) != run.get("fields", len(text)) or len(text) > 2:
+        raise SettingError(
+            f"--text is given {len(text)} times; the mixture in {folder} reads {run.get('fields', 'one or two')}"
+        )
+    length = longest_text(mixture, tokenizer, int(run.get("settings", {}).get("max_length", 128)))
+    inputs = tokenizer(*([field] for field in text), truncation=True, max_length=length, return_tensors="pt")
     with torch.no_grad():
         found = mixture(**inputs)
     chances = found.logits[0].float().softmax(-1)

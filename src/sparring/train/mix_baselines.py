@@ -16,7 +16,7 @@ from . import folder as run_folder
 if TYPE_CHECKING:
     from .mix_job import Job
 
-BASELINES_FOLDER = "baselines"
+BASELINES_FOLDER, CLEAN = "baselines", "clean"
 
 
 def make_baselines(job: "Job", mixture: AdapterMixture) -> None:
@@ -34,7 +34,7 @@ def _baseline(job: "Job", mixture: AdapterMixture, name: str) -> nn.Module:
         rows = [*job.rows, *(row for attack in job.settings.known_attacks for row in job.attacked_rows(attack, clean))]
         return job.mixture({"union": job.adapter("union", rows)}, combine="logits")
     if name == "model-soup":
-        return model_soup([_full(job, "clean", job.rows), *(
+        return model_soup([_full(job, CLEAN, job.rows), *(
             _full(job, attack, job.rows_of(job.attacked(attack, clean)[0])) for attack in job.settings.known_attacks
         )])  # fmt: skip
     if name == "adapter-soup":
@@ -52,7 +52,13 @@ def _full(job: "Job", name: str, rows: list[dict[str, Any]]) -> nn.Module:
     place = job.place(stage) / "model"
     if not place.is_dir():
         own = job.settings
-        model: Any = job.fit(job.base(), rows, stage, epochs=own.epochs, learning_rate=own.full_learning_rate)
+        model: Any = job.fit(
+            job.base(),
+            rows,
+            stage,
+            epochs=own.epochs if name == CLEAN else own.attack_epochs,
+            learning_rate=own.full_learning_rate,
+        )
         partial = place.with_name(".model.partial")
         shutil.rmtree(partial, ignore_errors=True)
         model.save_pretrained(str(partial))

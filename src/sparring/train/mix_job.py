@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,12 @@ from transformers.trainer_utils import get_last_checkpoint
 from ..adapters.adapter import Adapter, adapter_of, attach, put_head, read_adapter, save_adapter
 from ..adapters.base import Base, head_of
 from ..adapters.calibrate import calibrate
-from ..adapters.folder import MIXTURE
 from ..adapters.gates import Gate
 from ..adapters.mixture import AdapterMixture, Combine
 from ..attack.outcome import Outcome
-from ..attack.recipes import recipe
 from ..attack.records import Record
 from ..attack.run import attack
 from ..attack.victim import ModelVictim
-from ..data.batch import make_key
 from ..data.collate import Classify, encode
 from ..data.load import Examples
 from ..errors import DataError, RunError, SettingError
@@ -35,7 +33,8 @@ from ..model import world
 from ..model.load import load_classifier, load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
-from .finetune import Interrupted, StepLog, interruptible, load_data, precision_of, training_arguments
+from .finetune import Interrupted, StepLog, interruptible, precision_of, training_arguments
+from .mix_data import attacked_examples, check_frozen, recipe_of, rows_to_attack, training_data
 from .mix_options import Mix
 from .trainer import AdversarialTrainer
 
@@ -81,14 +80,13 @@ class Job:
         progress: Progress,
     ) -> "Job":
         """A new folder, or the one of an earlier call with the same settings. Nothing is written before all fits."""
-        if world.announced_size() > 1:
-            raise SettingError("a mixture is made in one process; start it without torchrun")
-        folder = Path(settings.output)
+        _alone()
+        folder, settings = Path(settings.output), settings.anywhere()
         precision_of(settings.precision)
         for name in settings.known_attacks:
-            _recipe(settings, name)  # says now what an attack lacks
-        data, held_out = _data(settings)
-        _check_frozen(settings, len(data.texts[0]))
+            recipe_of(settings, name)  # says now what an attack lacks
+        data, held_out = training_data(settings)
+        check_frozen(settings, len(data.texts[0]))
         for examples, what in ((data, "train"), (held_out, "held out")):
             for note in examples.notes:
                 report(f"{what}: {note}")
@@ -99,33 +97,36 @@ class Job:
         job = cls(settings, folder, data, held_out, tokenizer, reference, length, report, progress)
         if (folder / run_folder.RUN).exists():
             job._check_same()
-        else:
-            weights = sum(p.numel() * p.element_size() for p in model.parameters())
-            run_folder.open_new(folder, needed_bytes=4 * weights)
-            run_folder.write_yaml(folder / run_folder.RUN, job._description())
+            return job
+        job._check_shape(model)
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        models = len(settings.known_attacks) + 1 if "model-soup" in settings.compared else 0
+        run_folder.open_new(folder, needed_bytes=(4 + 9 * bool(models) + 2 * models) * weights)
+        run_folder.write_yaml(folder / run_folder.RUN, job._description())
         return job
 
     @classmethod
-    def again(
-        cls,
-        folder: Path,
-        report: Report,
-        progress: Progress,
-    ) -> "Job":
-        """A finished folder, to be added to."""
+    def again(cls, folder: Path, mixture: AdapterMixture, report: Report, progress: Progress) -> "Job":
+        """A finished folder, and the mixture in it, to be added to. Its base may have moved, its gate been changed."""
+        _alone()
         found = run_folder.read_run(folder)["settings"]
-        if not (folder / MIXTURE).is_file():
-            raise RunError(f"{folder} holds no finished mixture; run `sparring mix train` with its settings first")
+        if mixture.names[0] != CLEAN or mixture.combine != "mixup":
+            raise RunError(f"{folder} holds what a mixture is compared with, not a mixture; name the mixture's folder")
+        if not (folder / run_folder.METRICS).is_file():
+            raise RunError(
+                f"the mixture in {folder} is not finished; go on with the `sparring mix train` that began it"
+            )
+        now: dict[str, Any] = {"output": str(folder), "model": mixture.reference.name}
+        now |= {"head": mixture.head, "space": mixture.space, "gate": mixture.gate.name}
+        now |= {"temperature": mixture.gate.temperature, "constant": mixture.gate.constant}
         try:
-            settings = replace(parse(Mix, found), output=str(folder))
+            settings = replace(parse(Mix, found), **now)
         except SettingError as error:
             raise RunError(f"{folder / run_folder.RUN} is damaged: {error}") from error
-        data, held_out = _data(settings)
+        data, held_out = training_data(settings)
         tokenizer = load_tokenizer(str(folder))
-        model = load_classifier(settings.model, data.label_names, tokenizer, seed=settings.seed)
-        length = longest_text(model, tokenizer, settings.max_length)
-        reference = Base.of(model, settings.model, seed=settings.seed)
-        job = cls(settings, folder, data, held_out, tokenizer, reference, length, report, progress)
+        length = longest_text(mixture, tokenizer, settings.max_length)
+        job = cls(settings, folder, data, held_out, tokenizer, mixture.reference, length, report, progress)
         job._check_data()
         return job
 
@@ -157,7 +158,7 @@ class Job:
         if not broken:
             raise DataError(
                 f"{name} broke none of {len(outcomes)} training rows, so there is nothing to learn from; "
-                "raise --attack-rows or --budget, or choose another attack, with another --output"
+                "choose another attack, or begin anew with more --attack-rows or --budget and another --output"
             )
         kept = broken[KEPT_BACK - 1 :: KEPT_BACK]
         used = [o for number, o in enumerate(broken, 1) if number % KEPT_BACK]
@@ -166,12 +167,15 @@ class Job:
             label = self.data.label_names[missing[0]]
             raise DataError(
                 f"{name} broke no row of the class {label!r}: an adapter trained on what is left would never answer "
-                "it; raise --attack-rows, or train on clean rows too with --train-on both"
+                "it; begin anew with another --output and more --attack-rows, or --train-on both for clean rows too"
             )
-        return self._examples(used, name), self._examples(kept, name)
+        return attacked_examples(self.data, used, name), attacked_examples(self.data, kept, name)
 
     def calibrate(self, mixture: AdapterMixture, kept_back: Sequence[Examples]) -> None:
-        """Entropies of all adapters on held-out rows and on those kept back of the known attacks."""
+        """Entropies of all adapters on held-out rows and on those kept back of the known attacks.
+
+        Only minmax_ratio needs them; for other gates they are there to be looked at, if there are any.
+        """
         began = time.monotonic()
         parts = [self.held_out, *kept_back]
         texts = [fields for part in parts for fields in part.texts]
@@ -179,9 +183,13 @@ class Job:
         batches = make_batches(
             self.tokenizer, texts, labels, max_length=self.length, batch_size=64, device=mixture.device
         )
-        mixture.calibration = calibrate(
-            mixture, batches, progress=lambda done: self.progress("calibration", done, len(texts), "")
-        )
+        try:
+            mixture.calibration = calibrate(
+                mixture, batches, progress=lambda done: self.progress("calibration", done, len(texts), "")
+            )
+        except DataError:
+            if mixture.gate.name == "minmax_ratio":
+                raise
         self.book("calibration", rows=len(texts), seconds=round(time.monotonic() - began, 2))
 
     def finish(self, mixture: AdapterMixture) -> dict[str, Any]:
@@ -191,6 +199,7 @@ class Job:
             make_batches(self.tokenizer, texts, labels, max_length=self.length, batch_size=64, device=mixture.device)
         )
         alone = self.mixture({CLEAN: self.clean(mixture)}, combine="logits")
+        self.progress("held-out rows", 0, len(texts), "")
         metrics = {
             "adapters": {
                 name: {"attack": mixture.attacks[name], "bytes": _bytes(self.folder / "adapters" / name)}
@@ -285,7 +294,7 @@ class Job:
         )
         return model
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The clean training rows, encoded."""
         return encode(self.tokenizer, self.data, self.length)
@@ -301,9 +310,9 @@ class Job:
 
     def _outcomes(self, name: str, clean: Adapter) -> list[Outcome]:
         own = self.settings
-        known = _recipe(own, name)
+        known = recipe_of(own, name)
         victim = ModelVictim(self.mixture({CLEAN: clean}, combine="logits"), self.tokenizer, max_length=self.length)
-        rows = self._rows_to_attack()
+        rows = rows_to_attack(len(self.data.texts), own.attack_rows, own.seed)
         texts = [self.data.texts[row] for row in rows]
         examples = replace(
             self.data, texts=tuple(texts), labels=tuple(int(self.data.labels[row]) for row in rows), notes=()
@@ -312,6 +321,7 @@ class Job:
         record = Record(self.folder / ATTACKS, name, {**head, **known.bound(victim).describe()})
         begun = record.paths() and record.read()
         if begun and len(begun) == len(rows):
+            self.book(f"attack {name}", rows=len(rows))
             return [begun[row] for row in sorted(begun)]
         self.report(f"attacking {len(rows)} training rows with {name}")
         began = time.monotonic()
@@ -325,24 +335,9 @@ class Job:
             record=record,
             progress=lambda done, total, broken: self.progress(f"attack {name}", done, total, f"{broken} broken"),
         )
-        self.book(f"attack {name}", rows=len(rows), seconds=round(time.monotonic() - began, 2))
+        seconds = time.monotonic() - began + self.stages.get(f"attack {name}", {}).get("seconds", 0.0)
+        self.book(f"attack {name}", rows=len(rows), seconds=round(seconds, 2))
         return list(results.outcomes)
-
-    def _rows_to_attack(self) -> list[int]:
-        """Numbers of the training rows that every attack is tried on, the same for all."""
-        import numpy as np
-
-        count, most = len(self.data.texts), self.settings.attack_rows
-        if not most or most >= count:
-            return list(range(count))
-        draws = np.random.default_rng(make_key("rows to attack", self.settings.seed) & (2**63 - 1))
-        return sorted(int(row) for row in draws.choice(count, most, replace=False))
-
-    def _examples(self, outcomes: Sequence[Outcome], name: str) -> Examples:
-        texts = tuple(o.adversarial for o in outcomes if o.adversarial is not None)
-        return replace(
-            self.data, texts=texts, labels=tuple(o.label for o in outcomes), origin=f"{self.data.origin} ({name})"
-        )
 
     def _description(self) -> dict[str, Any]:
         sources = {"train": self.data, "eval": self.held_out}
@@ -363,7 +358,8 @@ class Job:
 
     def _check_same(self) -> None:
         """A folder is gone on with by the settings it began with."""
-        before, now = run_folder.read_run(self.folder)["settings"], asdict(self.settings)
+        run = run_folder.read_run(self.folder)
+        before, now = asdict(Mix()) | run["settings"], asdict(self.settings)
         changed = [name for name in now if name != "output" and now[name] != before.get(name)]
         if changed:
             name = changed[0]
@@ -371,9 +367,20 @@ class Job:
                 f"{self.folder} began with {name}={before.get(name)!r}, not {now[name]!r}; go on with that, or choose "
                 "another --output"
             )
+        precision = precision_of(self.settings.precision)
+        if run.get("precision") != precision:
+            raise RunError(
+                f"{self.folder} was begun in {run.get('precision')}, and this machine would go on in {precision}"
+            )
         if (self.folder / run_folder.METRICS).exists():
             raise RunError(f"the mixture in {self.folder} is finished; add to it with `sparring mix add`")
         self._check_data()
+
+    def _check_shape(self, model: nn.Module) -> None:
+        """Whether the base takes such adapters and heads, found out before anything is trained. Uses the model up."""
+        own = self.settings
+        probe = adapter_of(attach(model, own.shape, seed=own.seed), own.shape, base=self.reference)
+        self.mixture({CLEAN: probe, "probe": probe})
 
     def _check_data(self) -> None:
         before = run_folder.read_run(self.folder)
@@ -388,48 +395,9 @@ class Job:
             )
 
 
-def _recipe(settings: Mix, name: str) -> Any:
-    options: dict[str, Any] = {"seed": settings.seed}
-    options |= {"synonyms": settings.synonyms} if settings.synonyms else {}
-    options |= {"masked_lm": settings.masked_lm} if settings.masked_lm else {}
-    without = tuple(part.strip().replace("-", "_") for part in (settings.without or "").split(",") if part.strip())
-    return recipe(name, without=without, **options)
-
-
-def _check_frozen(settings: Mix, columns: int) -> None:
-    frozen = settings.frozen_columns
-    if any(number >= columns for number in frozen):
-        raise SettingError(f"--frozen is {settings.frozen}; the texts have the columns 0 to {columns - 1}")
-    if len(set(frozen)) == columns:
-        raise SettingError(f"--frozen is {settings.frozen}: every text column, so that no attack may change anything")
-
-
-def _data(settings: Mix) -> tuple[Examples, Examples]:
-    """Training rows, and held-out ones: every tenth training row if none are named."""
-    found = load_data(settings)
-    train = found.train
-    if train.is_regression:
-        raise SettingError("a mixture needs classes, and these labels are quantities")
-    if found.held_out is not None:
-        return train, found.held_out
-    rows = range(len(train.texts))
-    if len(rows) < 2 * KEPT_BACK:
-        raise DataError(
-            f"{train.origin} has {len(rows)} rows, too few to keep some back for calibration; name held-out data with "
-            "--eval-data"
-        )
-    return _part(train, [r for r in rows if r % KEPT_BACK != KEPT_BACK - 1]), _part(
-        train, [r for r in rows if r % KEPT_BACK == KEPT_BACK - 1], "every tenth training row is held out"
-    )
-
-
-def _part(examples: Examples, rows: Sequence[int], *notes: str) -> Examples:
-    return replace(
-        examples,
-        texts=tuple(examples.texts[row] for row in rows),
-        labels=tuple(int(examples.labels[row]) for row in rows),
-        notes=notes,
-    )
+def _alone() -> None:
+    if world.announced_size() > 1:
+        raise SettingError("a mixture is made in one process; start it without torchrun")
 
 
 def _device() -> str:

@@ -1,8 +1,8 @@
 """The settings of an adapter mixture. Light to import: the command line builds its flags from this class."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..adapters.shape import AdapterShape, Kind
 from ..errors import SettingError
@@ -22,7 +22,7 @@ class Mix:
 
     model: str = setting("minilm", "base, which is not trained: folder or hub name; minilm comes with sparring[demo]")
     data: str = setting("demo", "training data: a file, a saved datasets folder, a task name, hub:NAME, or demo")
-    eval_data: str | None = setting(None, "held-out data, also for calibration; default: every tenth training row")
+    eval_data: str | None = setting(None, "held-out data, also for calibration; default: a tenth of the training rows")
     text: str | None = setting(None, "text column, or two separated by a comma; default: inferred")
     label: str | None = setting(None, "label column; default: inferred")
     limit: int | None = setting(None, "use this many training rows, drawn with a fixed seed", low=1)
@@ -75,7 +75,7 @@ class Mix:
                 raise SettingError(
                     f"Mix: setting 'baselines' names {name!r}; choose from {', '.join(BASELINES)}, or all"
                 )
-        if any(not part.strip().isdigit() for part in (self.frozen or "0").split(",")):
+        if any(not part.strip().isdecimal() for part in (self.frozen or "0").split(",")):
             raise SettingError(f"Mix: setting 'frozen' is {self.frozen!r}; give numbers of text columns, such as 0")
         if self.space == "updates" and self.adapter != "lora":
             raise SettingError(f"Mix: {self.adapter} adapters have no updates to mix; leave 'space' out, or use lora")
@@ -101,6 +101,14 @@ class Mix:
         return AdapterShape(
             kind=self.adapter, rank=self.rank, alpha=self.alpha, targets=self.targets, reduction=self.reduction
         )
+
+    def anywhere(self) -> "Mix":
+        """The same with files and folders by their absolute paths, so that it means the same from every folder."""
+        named = {name: getattr(self, name) for name in ("model", "data", "eval_data", "synonyms", "masked_lm")}
+        paths: dict[str, Any] = {
+            name: str(Path(value).resolve()) for name, value in named.items() if value and Path(value).exists()
+        }
+        return replace(self, **paths)
 
     def fine_tuning(self, folder: Path, *, epochs: float, learning_rate: float) -> FineTune:
         """One training of the job, as settings of a fine-tuning run in a folder."""

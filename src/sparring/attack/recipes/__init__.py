@@ -17,7 +17,7 @@ from ...settings import nearest
 from ..recipe import Recipe
 from .characters import charmer_recipe, checklist, deepwordbug, random_characters, textbugger
 from .language_model import bae, bert_attack, clare_recipe
-from .parts import CONSTRAINTS
+from .parts import CONSTRAINTS, without_of
 from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random_synonyms, textfooler
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "recipe",
     "textbugger",
     "textfooler",
+    "without_of",
 ]
 
 RECIPES: Mapping[str, Callable[..., Recipe]] = {

@@ -31,6 +31,12 @@ def known(without: Iterable[str]) -> None:
             raise SettingError(f"there is no constraint '{name}' to go without; {nearest(name, CONSTRAINTS)}")
 
 
+def without_of(*texts: str | None) -> tuple[str, ...]:
+    """Names of constraints as people write them, "word-cosine,similarity", as `without` takes them."""
+    names = [part.strip().replace("-", "_") for text in texts for part in (text or "").split(",")]
+    return tuple(name for name in names if name)
+
+
 def constraints_of(
     without: Sequence[str], **made: Callable[[], Constraint | str]
 ) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
