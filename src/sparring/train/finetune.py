@@ -297,16 +297,21 @@ def _description(settings: FineTune, precision: str, own: dict[str, Any], data: 
     return {
         "settings": dataclasses.asdict(settings),
         "method": {"name": settings.method, **own},
-        "data": {
-            name: {"origin": e.origin, "rows": len(e.texts), "sha256": e.digest, "notes": list(e.notes)}
-            for name, e in sources.items()
-        },
+        "data": described(sources),
         "labels": list(data.train.label_names),
         "fields": len(data.train.texts[0]),
         "metric": data.train.metric,
         "versions": run_folder.versions(),
         "processes": world.size(),
         "precision": precision,
+    }
+
+
+def described(sources: dict[str, Examples]) -> dict[str, Any]:
+    """Data as run.yaml names it."""
+    return {
+        name: {"origin": e.origin, "rows": len(e.texts), "sha256": e.digest, "notes": list(e.notes)}
+        for name, e in sources.items()
     }
 
 

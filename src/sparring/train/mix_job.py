@@ -33,7 +33,7 @@ from ..model import world
 from ..model.load import load_classifier, load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
-from .finetune import Interrupted, StepLog, interruptible, precision_of, training_arguments
+from .finetune import Interrupted, StepLog, described, interruptible, precision_of, training_arguments
 from .mix_data import attacked_examples, check_frozen, recipe_of, rows_to_attack, training_data
 from .mix_options import Mix
 from .trainer import AdversarialTrainer
@@ -344,10 +344,7 @@ class Job:
         return {
             "settings": asdict(self.settings),
             "method": {"name": "adpmixup", "gate": self.settings.gate, "adapter": self.settings.adapter},
-            "data": {
-                name: {"origin": e.origin, "rows": len(e.texts), "sha256": e.digest, "notes": list(e.notes)}
-                for name, e in sources.items()
-            },
+            "data": described(sources),
             "labels": list(self.data.label_names),
             "fields": len(self.data.texts[0]),
             "metric": self.data.metric,
