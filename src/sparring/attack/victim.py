@@ -166,13 +166,13 @@ class _Forward:
     """Forward passes over a list of texts."""
 
     def __init__(self, victim: ModelVictim, name: str, *, quick: bool) -> None:
-        self.victim, self.name, self.remembered = victim, name, quick
+        self.victim, self.name, self.quick, self.remembered = victim, name, quick, quick
 
     def answer(self, items: Sequence[Fields]) -> list[np.ndarray]:
         """(C,) log-probabilities a text."""
         victim = self.victim
         encoded = victim.encode(items)
-        found = self._scores(victim.fast if self.remembered else victim.model, encoded, len(items))
+        found = self._scores(victim.fast if self.quick else victim.model, encoded, len(items))
         _check(found, items, type(victim.model).__name__)
         return list(found)
 

@@ -66,6 +66,7 @@ class Job:
     def __post_init__(self) -> None:
         path = self.folder / STAGES
         self.stages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._attacked: dict[str, tuple[Examples, Examples]] = {}
 
     def book(self, stage: str, **found: Any) -> None:
         """Keep what a stage came to."""
@@ -139,11 +140,11 @@ class Job:
         place, own = self.place(name), self.settings
         if (place / "adapter").is_dir():
             return read_adapter(place / "adapter")
-        shared = head_from is not None and own.head == "shared"
+        head = head_from.head if head_from is not None and own.head == "shared" else None
         model = self.base()
-        if shared and head_from is not None and head_from.head is not None:
-            put_head(model, head_from.head)
-        model = attach(model, own.shape, seed=own.seed, head="frozen" if shared else "trained")
+        if head is not None:
+            put_head(model, head)
+        model = attach(model, own.shape, seed=own.seed, head="trained" if head is None else "frozen")
         trained = self.fit(model, rows, name, epochs=own.epochs if attack is None else own.attack_epochs)
         found = adapter_of(trained, own.shape, base=self.reference, attack=attack)
         save_adapter(found, place / "adapter")
@@ -152,6 +153,8 @@ class Job:
 
     def attacked(self, name: str, clean: Adapter) -> tuple[Examples, Examples]:
         """Training rows as an attack on the clean adapter broke them: for training, and those kept back."""
+        if name in self._attacked:
+            return self._attacked[name]
         outcomes = self._outcomes(name, clean)
         broken = [o for o in outcomes if o.status == "success"]
         self.book(f"attack {name}", broken=len(broken))
@@ -169,7 +172,9 @@ class Job:
                 f"{name} broke no row of the class {label!r}: an adapter trained on what is left would never answer "
                 "it; begin anew with another --output and more --attack-rows, or --train-on both for clean rows too"
             )
-        return attacked_examples(self.data, used, name), attacked_examples(self.data, kept, name)
+        found = attacked_examples(self.data, used, name), attacked_examples(self.data, kept, name)
+        self._attacked[name] = found
+        return found
 
     def calibrate(self, mixture: AdapterMixture, kept_back: Sequence[Examples]) -> None:
         """Entropies of all adapters on held-out rows and on those kept back of the known attacks.
