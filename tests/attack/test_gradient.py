@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from fakes import BagOfWords, Lexicon, Scores, game
 
-from sparring.attack.beam import beam
+from sparring.attack.beam import beam, first_order_beam
 from sparring.attack.clare import clare
-from sparring.attack.constrain import CountOfWords
+from sparring.attack.constrain import Constraint, CountOfWords
 from sparring.attack.engine import alone
 from sparring.attack.game import OutOfQueries
 from sparring.attack.text import Text
 from sparring.attack.transform.combine import AnyOf
 from sparring.attack.transform.gradient import HotFlip, gradient_importance, swap_scores, whole_words
-from sparring.errors import ModelError
+from sparring.errors import ModelError, SettingError
 
 
 @dataclass
@@ -119,6 +119,29 @@ def test_hotflip_with_a_beam_breaks_the_victim_within_two_words():
     assert final.fields == ("awful film",)
     with pytest.raises(ModelError, match="gradients"):
         HotFlip().bound(BagOfWords({}))
+
+
+def test_a_first_order_beam_asks_only_about_the_texts_that_their_gradients_rank_highest():
+    victim = WhiteBox({"good": 1.0, "film": 0.5, "awful": 0.9, "bad": 0.8, "fine": 1.0}, bias=5.0)
+    play_ = game("good film", 1, victim)
+    final = alone(first_order_beam(play_, HotFlip().bound(victim), [CountOfWords(2)], width=2))
+    # first words worth 5 and 3 (awful, bad) in either place; then both: 10 and 8
+    asked = [item[0] for item in victim.quick.items if item != ("good film",)]
+    assert asked == ["awful film", "good awful", "awful awful", "awful bad"]
+    assert play_.queries == 1 + 2 * 2 and final.fields == ("awful film",)  # the most harmful of those asked about
+
+
+def test_a_first_order_beam_looks_past_what_the_constraints_forbid():
+    class NotAwful(Constraint):
+        def check(self, original, current, candidates):
+            return ["awful" not in candidate.slots for candidate in candidates]
+            yield
+
+    victim = WhiteBox({"good": 1.0, "film": 0.5, "bad": -2.0})
+    final = alone(first_order_beam(game("good film", 1, victim), HotFlip().bound(victim), [NotAwful()], width=1))
+    assert final.fields == ("bad film",)
+    with pytest.raises(SettingError, match="gradients of HotFlip"):
+        alone(first_order_beam(game("good film", 1, victim), Lexicon({}), []))
 
 
 def test_importance_is_the_norm_of_the_mean_over_the_tokens_of_a_word():

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from fakes import BagOfWords
+from test_wordnet import tiny_wordnet
 
 from sparring.attack.constrain import violations
 from sparring.attack.engine import alone
-from sparring.attack.lexical import PartOfSpeech, Tagger, WordCosine
+from sparring.attack.lexical import OtherLexeme, PartOfSpeech, Tagger, WordCosine
 from sparring.attack.resources import MAP_FILE, TAGGER, TAGGER_FILES, find
 from sparring.attack.text import Text
 from sparring.attack.transform.synonyms import NeighbourSwap
 from sparring.attack.vectors import Neighbours, neighbours
+from sparring.attack.wordnet import WordNet
 from sparring.errors import DataError, ModelError
 
 VECTORS = neighbours(
@@ -219,3 +221,11 @@ def test_tags_are_those_of_nltk():
         for i in range(len(words)):  # one word at a time, as the constraint asks
             fresh = ours.map.get(theirs.tag(words[max(0, i - 4) : i + 4])[min(i, 4)][1], "X")
             assert ours.universal(tuple(words[max(0, i - 4) : i + 4]), min(i, 4)) == fresh
+
+
+def test_another_form_of_the_same_word_is_no_other_word(tmp_path):
+    constraint = OtherLexeme(WordNet(tiny_wordnet(tmp_path)))
+    text = Text.of("Films shot good")
+    tried = [(0, "film"), (0, "films"), (0, "movie"), (1, "shoot"), (1, "take"), (2, "better"), (2, "unheard")]
+    candidates = [text.replace(index, new) for index, new in tried]
+    assert alone(constraint.check(text, text, candidates)) == [False, False, True, False, True, False, True]

@@ -130,7 +130,7 @@ EXPECTED = {
     "deepwordbug": {"stop_words", "edit_distance"},
     "a2t": {"stop_words", "share_of_words", "word_cosine", "part_of_speech", "similarity"},
     "a2t-mlm": {"stop_words", "share_of_words", "part_of_speech", "similarity"},
-    "hotflip": {"stop_words", "share_of_words", "word_cosine", "part_of_speech"},
+    "hotflip": {"stop_words", "share_of_words", "word_cosine", "part_of_speech", "lexeme"},
     "genetic": {"stop_words", "share_of_words", "word_cosine"},
     "pso": {"stop_words"},
     "checklist": set(),

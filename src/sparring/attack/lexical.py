@@ -15,6 +15,7 @@ from .resources import MAP_FILE, TAGGER_FILES, find, read_member
 from .text import Text
 from .transform.synonyms import victim_neighbours
 from .vectors import Neighbours
+from .wordnet import WordNet
 
 if TYPE_CHECKING:
     from .victim import Victim
@@ -107,6 +108,31 @@ class PartOfSpeech(Constraint):
         a = self.tagger.universal((*before, words[index], *after), len(before))
         b = self.tagger.universal((*before, *inside, *after), len(before))
         return a == b or (self.noun_verb and {a, b} == {"NOUN", "VERB"})
+
+
+class OtherLexeme(Constraint):
+    """No new word is another form of the word that it replaces, as "liked" is of "likes".
+
+    Two words are forms of one lexeme when they share a base form of the same part of speech in WordNet, or are the
+    same but for case. wordnet: default the resource `wordnet`.
+    """
+
+    name = "no other form of the same word"
+
+    def __init__(self, wordnet: WordNet | None = None) -> None:
+        self.wordnet = wordnet or WordNet(find("wordnet"))
+
+    def check(self, original: Text, current: Text, candidates: Sequence[Text]) -> Search[list[bool]]:
+        """All changed places of each candidate, whenever they were changed."""
+        old = original.original
+        return [
+            all(old[i].lower() != c.slots[i].lower() and not self._shared(old[i], c.slots[i]) for i in c.changed)
+            for c in candidates
+        ]
+        yield
+
+    def _shared(self, old: str, new: str) -> bool:
+        return not set(self.wordnet.bases(old)).isdisjoint(self.wordnet.bases(new))
 
 
 class Tagger:

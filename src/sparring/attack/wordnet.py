@@ -101,6 +101,10 @@ class WordNet:
             (part, offset) for part in parts for base in self._bases(word, part) for offset in self._row(part, base)
         ]
 
+    def bases(self, word: str) -> set[tuple[str, str]]:
+        """(part of speech, base form) of everything that a word can be a form of; empty for an unknown word."""
+        return {(part, base) for part in PARTS for base in self._bases(word.lower(), part)}
+
     def lemmas(self, pos: str, offset: int) -> list[str]:
         """What is in a synset; several words are joined by "_"."""
         data = self._lines(pos)

@@ -16,7 +16,15 @@ from ..text import Text
 from ..transform import Transform
 from ..transform.synonyms import NeighbourSwap
 
-CONSTRAINTS = ("stop_words", "word_cosine", "part_of_speech", "similarity", "share_of_words", "edit_distance")
+CONSTRAINTS = (
+    "stop_words",
+    "word_cosine",
+    "part_of_speech",
+    "lexeme",
+    "similarity",
+    "share_of_words",
+    "edit_distance",
+)
 """What `without` may name."""
 TEXTATTACK, PAPER, CODE, OURS = "TextAttack 0.3.11", "the paper", "the authors' code", "sparring"
 ENCODER_STANDS_IN = "MiniLM mean pooling stands in for the Universal Sentence Encoder"

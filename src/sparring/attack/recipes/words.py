@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..beam import beam
+from ..beam import beam, first_order_beam
 from ..constrain import Constraint, CountOfWords, ShareOfWords, StopWords
 from ..engine import Search
 from ..game import Game
-from ..lexical import PartOfSpeech
+from ..lexical import OtherLexeme, PartOfSpeech
 from ..masked_lm import MaskedLM
 from ..population import genetic as genetic_search
 from ..population import pso as pso_search
@@ -153,27 +153,34 @@ def _a2t(
     )
 
 
-def hotflip(*, top_n: int = 50, width: int = 10, without: Sequence[str] = ()) -> Recipe:
-    """HotFlip on words (Ebrahimi, Rao, Lowd, Dou, ACL 2018): a white-box attack, tokens and words aligned."""
+def hotflip(*, variant: Variant = "paper", top_n: int = 50, width: int = 10, without: Sequence[str] = ()) -> Recipe:
+    """HotFlip on words (Ebrahimi, Rao, Lowd, Dou, ACL 2018): a white-box attack, tokens and words aligned.
+
+    The paper's beam search asks about `width` texts a change and ranks the others by their gradients; TextAttack asks
+    about every candidate, and lets a word become another form of itself.
+    """
     known(without)
+    paper = variant == "paper"
     constraints, off = constraints_of(
         without,
         stop_words=StopWords,
         share_of_words=lambda: CountOfWords(2),
         word_cosine=word_cosine_in(0.8, synonyms_from("auto")),
         part_of_speech=PartOfSpeech,
+        **({"lexeme": OtherLexeme} if paper else {}),
     )
     return Recipe(
         name="hotflip",
         paper="Ebrahimi et al. 2018",
-        search=partial(beam, width=width),
+        variant=variant,
+        search=partial(first_order_beam if paper else beam, width=width),
         transform=HotFlip(top_n),
         constraints=constraints,
         off=off,
         constants={
-            "width": (width, TEXTATTACK),
-            "words": (2, TEXTATTACK),
-            "word cosine": (0.8, TEXTATTACK),
+            "width": (width, PAPER if paper else TEXTATTACK),
+            "words": (2, PAPER if paper else TEXTATTACK),
+            "word cosine": (0.8, PAPER if paper else TEXTATTACK),
             "top_n": (top_n, f"{OURS}; 1 in {TEXTATTACK}, which mostly fails the constraints"),
         },
     )

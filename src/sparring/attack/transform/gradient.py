@@ -66,6 +66,11 @@ class HotFlip:
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
         """The best replacements, the most promising first. The gradient is that of the text as it is: no query."""
+        found = yield from self.gains(text, index)
+        return [candidate for candidate, _ in found]
+
+    def gains(self, text: Text, index: int) -> Search[list[tuple[Text, float]]]:
+        """The same, each with what it is estimated to add to the loss: (E_b - E_a) . g."""
         victim = self._victim
         if victim is None:
             raise ModelError("HotFlip works on a victim: use what bound(victim) returns")
@@ -77,15 +82,16 @@ class HotFlip:
             return []
         if self._table is None:
             self._table = whole_words(victim.tokenizer, victim.embedding)
-        table, word = self._table, text.slots[index]
-        # (E_b - E_a) . g has the order of E_b . g for one word
-        scores = table.embedding @ found.gradient[tokens[0]].astype(table.embedding.dtype)
-        scores[table.ids == found.ids[tokens[0]]] = -np.inf
-        found_words = []
+        table, word, old = self._table, text.slots[index], int(found.ids[tokens[0]])
+        gradient = found.gradient[tokens[0]].astype(table.embedding.dtype)
+        # E_b . g less E_a . g, where a need not be in the table
+        scores = table.embedding @ gradient - victim.embedding[old] @ gradient
+        scores[table.ids == old] = -np.inf
+        gains: dict[str, float] = {}
         for best in _largest(scores, self.top_n):
             new = table.words[best]
-            found_words.append(new if table.cased else in_case_of(new, word))
-        return [text.replace(index, new) for new in dict.fromkeys(found_words) if new != word]
+            gains.setdefault(new if table.cased else in_case_of(new, word), float(scores[best]))
+        return [(text.replace(index, new), gain) for new, gain in gains.items() if new != word]
 
 
 def tokens_of(gradient: "TokenGradient", span: tuple[int, int, int]) -> list[int]:
