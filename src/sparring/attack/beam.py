@@ -60,11 +60,14 @@ def first_order_beam(
     best: Text | None = None
     reached = -np.inf
     while True:
-        places = [(text, gone, i) for text, gone in members for i in words if i not in text.changed]
-        flips = yield from together([transform.gains(text, i) for text, _, i in places])
+        free = [[i for i in words if i not in text.changed] for text, _ in members]
+        flips = yield from together(
+            [transform.gains(text, places) for (text, _), places in zip(members, free, strict=True)]
+        )
         scored = [
             (gone + gain, text, candidate)
-            for (text, gone, _), part in zip(places, flips, strict=True)
+            for (text, gone), parts in zip(members, flips, strict=True)
+            for part in parts
             for candidate, gain in part
         ]
         members = yield from _best_allowed(scored, constraints, game.original, width)

@@ -66,27 +66,37 @@ class HotFlip:
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
         """The best replacements, the most promising first. The gradient is that of the text as it is: no query."""
-        found = yield from self.gains(text, index)
+        (found,) = yield from self.gains(text, [index])
         return [candidate for candidate, _ in found]
 
-    def gains(self, text: Text, index: int) -> Search[list[tuple[Text, float]]]:
-        """The same, each with what it is estimated to add to the loss: (E_b - E_a) . g."""
+    def gains(self, text: Text, indices: Sequence[int]) -> Search[list[list[tuple[Text, float]]]]:
+        """For each of some words the same, each with what it is estimated to add to the loss: (E_b - E_a) . g."""
         victim = self._victim
         if victim is None:
             raise ModelError("HotFlip works on a victim: use what bound(victim) returns")
         # Only texts that the victim answers rightly are attacked: its answer to the original is the gold label.
         (scores,) = yield Ask(victim.quick, [text.start.fields])
         (found,) = yield Ask(victim.gradient, [(text.fields, int(np.argmax(scores)))])
-        tokens = tokens_of(found, text.spans[index])
-        if len(tokens) != 1 or not _covers(found, tokens[0], text, index):
-            return []
         if self._table is None:
             self._table = whole_words(victim.tokenizer, victim.embedding)
-        table, word, old = self._table, text.slots[index], int(found.ids[tokens[0]])
-        gradient = found.gradient[tokens[0]].astype(table.embedding.dtype)
+        table = self._table
+        places: dict[int, int] = {}
+        for index in indices:
+            tokens = tokens_of(found, text.spans[index])
+            if len(tokens) == 1 and _covers(found, tokens[0], text, index):
+                places[index] = tokens[0]
+        rows = list(places.values())
+        gradients = found.gradient[rows].astype(table.embedding.dtype)
         # E_b . g less E_a . g, where a need not be in the table
-        scores = table.embedding @ gradient - victim.embedding[old] @ gradient
-        scores[table.ids == old] = -np.inf
+        now = (victim.embedding[found.ids[rows]] * gradients).sum(axis=1)
+        scores = gradients @ table.embedding.T - now[:, None]
+        scores[found.ids[rows, None] == table.ids] = -np.inf
+        by_index = dict(zip(places, scores, strict=True))
+        return [self._flips(text, index, by_index[index]) if index in by_index else [] for index in indices]
+
+    def _flips(self, text: Text, index: int, scores: np.ndarray) -> list[tuple[Text, float]]:
+        table, word = self._table, text.slots[index]
+        assert table is not None  # made by who calls this
         gains: dict[str, float] = {}
         for best in _largest(scores, self.top_n):
             new = table.words[best]
@@ -132,7 +142,9 @@ def whole_words(tokenizer: Any, embedding: np.ndarray) -> _Words:
 
 def _largest(scores: np.ndarray, count: int) -> list[int]:
     """Positions of the largest finite scores, falling, equals in the order of their positions."""
-    order = np.argsort(-scores, kind="stable")[:count]
+    least = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
+    those = np.flatnonzero(scores >= least)
+    order = those[np.argsort(-scores[those], kind="stable")[:count]]
     return [int(i) for i in order if scores[i] > -np.inf]
 
 
