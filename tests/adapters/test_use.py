@@ -38,6 +38,20 @@ def classifier(kind="lora", **settings):
     return AdapterMixture(copy.deepcopy(base), adapters, head="mixed", **settings), tokenizer
 
 
+@kinds
+@pytest.mark.parametrize("combine", ["mixup", "logits", "vote"])
+def test_the_form_that_answers_fast_is_the_same_function_and_ends_on_one_token(kind, combine):
+    model = mixture_of(kind, combine=combine)
+    made = fast(model, half=False)
+    last, rows = made.base.bert.encoder.layer[-1].layer, []
+    last.intermediate.dense.register_forward_hook(lambda _, given, __: rows.append(given[0].shape[1]))
+    given = {name: x for name, x in asked().items() if name != "labels"}
+    with torch.no_grad():
+        found, wanted = made(**given), model(**given)
+    assert found.logits == pytest.approx(wanted.logits, abs=1e-12) and set(rows) == {1}
+    assert found.adapter_logits == pytest.approx(wanted.adapter_logits, abs=1e-12)
+
+
 def words(tokenizer, text):
     return tokenizer(text, return_tensors="pt")
 

@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
+from ..adapters.mixture import AdapterMixture
 from ..model.load import fast_bf16
 
 
 def fast(model: nn.Module, *, half: bool) -> nn.Module:
     """The model in a form that answers fast; the model itself is left alone.
 
-    Where a BERT classifies by its first token, the last layer is worked out for that token alone. half: in bfloat16;
+    Where a BERT, plain or with adapters, classifies by its first token, the last layer is worked out for that token
+    alone. half: in bfloat16;
     on a processor that multiplies it, weights of linear layers are laid out once as the matrix library wants them,
     which it otherwise does at every call, and a GELU that follows one is computed along with it. In full precision
     the result has the model's own weights, or is the model itself where there is nothing to be gained.
     """
-    layers = getattr(getattr(getattr(model, "base_model", None), "encoder", None), "layer", None)
-    layered = isinstance(layers, nn.ModuleList) and len(layers) > 0 and hasattr(model, "config")
+    layered = bool(_layers(model)) and hasattr(model, "config")
     if not half:
         if not layered:
             return model
@@ -65,9 +66,16 @@ class _FirstToken(nn.Module):
         return found
 
 
+def _layers(model: nn.Module) -> Any:
+    """The layers of a BERT, or of the BERT in a mixture; empty for anything else."""
+    inner = model.base if isinstance(model, AdapterMixture) else model
+    layers = getattr(getattr(getattr(inner, "base_model", None), "encoder", None), "layer", None)
+    return layers if isinstance(layers, nn.ModuleList) else []
+
+
 def _keep_first_token(model: Any) -> bool:
     """Change the last layer if the logits stay what they were; a model that is built otherwise is left as it is."""
-    layers = model.base_model.encoder.layer
+    layers = _layers(model)
     last = layers[-1]
     rows = int(min(64, model.get_input_embeddings().num_embeddings))
     ids = torch.arange(2 * 6, device=next(model.parameters()).device).view(2, 6) * 7 % rows
