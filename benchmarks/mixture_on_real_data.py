@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--attack-rows", type=int, default=600)
     parser.add_argument("--examples", type=int, default=200, help="test rows of a seed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--attack-epochs", type=float, default=5.0)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -185,7 +186,7 @@ def main() -> None:
     quiet()
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     there = {tuple(line[key] for key in ("task", "seed", "model", "attack")) for line in map(json.loads, lines)}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         folder, metrics = make(options, seed)
         for name, model in models_of(folder).items():
             for attack in (*KNOWN, *UNKNOWN):
