@@ -1,0 +1,93 @@
+"""How fast a run goes, and how near that is to the bound that its passes set.
+
+The bound of a step is the time of a plain forward and backward pass over its micro-batches, measured in the run itself,
+times the method's passes in units of a plain step (docs/cost.md): F forwards, b backwards to the input and B full
+backwards are (F + b + 2B) / 3. What a step takes beyond that is its update, clipping, draws, and waiting for text.
+"""
+
+import re
+import time
+from collections.abc import Callable
+
+import torch
+
+from ..methods.base import Method
+
+_TERM = re.compile(r"(\([^()]*\)|[\w ]+?)\s*([FbB])(?!\w)")
+_UNITS = {"F": 1, "b": 1, "B": 2}
+
+
+def plain_steps(method: Method) -> float:
+    """Passes of one step of a method, by its own cost line, in plain steps of one forward and one full backward."""
+    units = sum(_count(count.strip("() "), method) * _UNITS[kind] for count, kind in _TERM.findall(method.cost))
+    return units / 3
+
+
+def _count(text: str, method: Method) -> int:
+    """A sum of products such as "1 + 2 theta_samples", names being the method's settings."""
+    total = 0
+    for term in text.split("+"):
+        product = 1
+        for factor in term.split():
+            product *= int(factor) if factor.isdigit() else int(getattr(method, factor))
+        total += product
+    return total
+
+
+class Pace:
+    """A clock that runs during steps, without evaluation and checkpoints in between."""
+
+    def __init__(self, tokens_per_step: int, device: torch.device) -> None:
+        self.tokens_per_step, self.device = tokens_per_step, device
+        self.plain: float | None = None
+        """Seconds of a plain forward and backward over one micro-batch; None until measured."""
+        self.seconds = 0.0
+        """Of all steps of this call."""
+        self._recent, self._bound, self._steps = 0.0, 0.0, 0
+        self._began: float | None = None
+
+    def measure(self, plain_pass: Callable[[], object], *, rounds: int = 3) -> None:
+        """Time a plain pass: the fastest of some after one to warm up, for a machine only ever makes it slower."""
+        times = []
+        for _ in range(rounds + 1):
+            self.settle()
+            began = time.perf_counter()
+            plain_pass()
+            self.settle()
+            times.append(time.perf_counter() - began)
+        self.plain = min(times[1:])
+
+    def start(self) -> None:
+        """A step begins."""
+        self._began = time.perf_counter()
+
+    def leave_out(self, seconds: float) -> None:
+        """Time inside a step that is no part of it."""
+        if self._began is not None:
+            self._began += seconds
+
+    def stop(self, method: Method, micro_batches: int) -> None:
+        """A step of a method has ended."""
+        if self._began is None:
+            return
+        took = time.perf_counter() - self._began
+        self._began = None
+        self.seconds += took
+        self._recent += took
+        self._steps += 1
+        self._bound += (self.plain or 0.0) * micro_batches * plain_steps(method)
+
+    def settle(self) -> None:
+        """Wait for what a GPU has yet to do."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def report(self) -> dict[str, float]:
+        """Tokens per second and the share of the bound since the last report; nothing if there was no step."""
+        if not self._steps:
+            return {}
+        found = {"tokens_per_second": round(self.tokens_per_step * self._steps / self._recent, 1)}
+        if self.plain is not None:
+            found["share_of_bound"] = round(self._bound / self._recent, 4)
+        self._recent, self._bound, self._steps = 0.0, 0.0, 0
+        return found
