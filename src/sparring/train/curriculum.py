@@ -42,6 +42,6 @@ class Curriculum:
             raise SettingError(f"weight_ramp is {self.ramp}; give a share of all steps, 0 to 1")
         if self.ramp and "weight" not in {f.name for f in dataclasses.fields(method)}:
             raise SettingError(
-                f"{method.name} has no setting 'weight' that could rise; leave weight_ramp out, or use alum, smart, vat "
-                "or r3f"
+                f"{method.name} has no setting 'weight' that could rise; leave weight_ramp out, or use alum, smart, "
+                "vat or r3f"
             )

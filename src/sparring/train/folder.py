@@ -25,6 +25,8 @@ from ..errors import RunError
 from ..settings import read_yaml
 
 RUN, LOG, METRICS, CHECKPOINTS = "run.yaml", "log.jsonl", "metrics.json", "checkpoints"
+PRETRAINING = "pretrain"
+"""What run.yaml calls a pre-training job; it has no name for the others."""
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 """What writing weights raises when a disk is full: torch and safetensors have errors of their own."""
 
@@ -69,12 +71,25 @@ def write_json(path: Path, content: Any) -> None:
     _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The contents of run.yaml; RunError if the folder holds no run."""
+def read_run(folder: Path, *, job: str | None = None) -> dict[str, Any]:
+    """The contents of run.yaml; RunError if the folder holds no run, or that of another kind of job.
+
+    job: PRETRAINING, or None for a classifier.
+    """
     if not (folder / RUN).is_file():
         raise RunError(f"{folder} holds no run (no {RUN}); is the name right?")
     run = read_yaml(folder / RUN)
-    kinds = {"settings": dict, "method": dict, "data": dict, "labels": list, "fields": int, "metric": str}
+    found = run.get("job")
+    if job is None and found == PRETRAINING:
+        raise RunError(
+            f"{folder} holds a pre-trained language model and no classifier; fine-tune it: "
+            f"sparring train --model {folder}"
+        )
+    if job == PRETRAINING and found != PRETRAINING:
+        raise RunError(f"the run in {folder} is no pre-training; continue it with the command that began it")
+    kinds: dict[str, type] = {"settings": dict, "method": dict, "data": dict}
+    if job is None:
+        kinds |= {"labels": list, "fields": int, "metric": str}
     bad = [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]
     if bad:
         raise RunError(f"{folder / RUN} is damaged: {bad[0]!r} is missing or of the wrong kind")

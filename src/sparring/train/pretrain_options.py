@@ -101,8 +101,8 @@ class Pretrain:
             raise SettingError(f"Pretrain: 'config' says all about the model; leave {scratch[0]!r} out")
         if self.model is not None and self.tokenizer in TRAINED:
             raise SettingError(
-                f"Pretrain: a {self.tokenizer} tokenizer trained now would not fit the embeddings of {self.model}; leave "
-                "'tokenizer' out, or train from scratch"
+                f"Pretrain: a {self.tokenizer} tokenizer trained now would not fit the embeddings of {self.model}; "
+                "leave 'tokenizer' out, or train from scratch"
             )
 
 

@@ -4,6 +4,7 @@ The one override that matters is `training_step`; the others give a step what it
 micro-batches and processes) and keep what must survive it (loss terms, the method's memory, whole checkpoints).
 """
 
+import math
 import os
 import shutil
 import time
