@@ -40,8 +40,10 @@ class Batch:
     smoothing: float = 0.0
     """Label smoothing, 0 to 1: the share of probability spread evenly over the classes."""
     segments: Tensor | None = None
-    """(B, L) int64, or None: the number, from 1, of the document that a token belongs to where a row holds several, 0 on
-    padding. Documents do not attend to each other where the model allows it (`ModelView.packing`)."""
+    """(B, L) int64 or None: where a row holds several documents, the number of each token's, from 1; 0 on padding.
+
+    Documents do not attend to each other where the model allows it (`ModelView.packing`).
+    """
 
     @classmethod
     def from_inputs(
