@@ -168,7 +168,7 @@ def test_weights_of_something_else_are_refused(tmp_path):
 def test_broken_missing_and_foreign_folders_say_what_to_do(tmp_path):
     with pytest.raises(ModelError, match="hf download"):
         load_language_model(str(tmp_path / "nowhere"), "mlm", Tokenizer())
-    with pytest.raises(ModelError, match="no config.json"):
+    with pytest.raises(ModelError, match=r"no config\.json"):
         load_language_model(str(tmp_path), "mlm", Tokenizer())
     saved(tmp_path, "bert-mlm")
     (tmp_path / "model.safetensors").write_bytes(b"nonsense")
@@ -181,7 +181,7 @@ def test_a_tokenizer_that_does_not_belong_to_the_checkpoint_is_refused(tmp_path)
     saved(tmp_path, "bert-mlm")
     type(tokenizer).__len__, before = (lambda self: 51), type(tokenizer).__len__
     try:
-        with pytest.raises(ModelError, match="51 entries.*only 50"):
+        with pytest.raises(ModelError, match=r"51 entries.*only 50"):
             load_language_model(str(tmp_path), "mlm", tokenizer)
     finally:
         type(tokenizer).__len__ = before

@@ -102,14 +102,14 @@ def load_language_model(
         )
     elif head:
         notes.append(f"{name} lacks {', '.join(head)} of its language-model head; they start from zero")
-    rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(
             f"the tokenizer has {len(tokenizer)} entries, the embedding table of {name!r} only {rows}; use the "
             "tokenizer that belongs to the checkpoint"
         )
-    if model.config.pad_token_id is None:  # type: ignore[union-attr]
-        model.config.pad_token_id = tokenizer.pad_token_id  # type: ignore[union-attr]
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
     return model, notes
 
 
@@ -202,6 +202,7 @@ def _check_architecture(config: Any, objective: Objective, name: str) -> None:
 
     masked = type(config) in AutoModelForMaskedLM._model_mapping
     causal = type(config) in AutoModelForCausalLM._model_mapping
+    kind: str | None
     if config.is_encoder_decoder:
         kind = "an encoder-decoder, which is pre-trained on other objectives"
     elif masked and not getattr(config, "is_decoder", False):  # BERT and its kin are in both lists

@@ -340,6 +340,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def transformer_layers(model: nn.Module) -> nn.ModuleList:
+    """The layers of a model, lowest first; the encoder's of an encoder-decoder. ModelError when there are none."""
+    for module in _stack(model).modules():
+        if isinstance(module, nn.ModuleList) and len(module):
+            return module
+    raise ModelError(f"{type(model).__name__}: no list of transformer layers found; this architecture is not supported")
+
+
 def _parts(model: nn.Module) -> tuple[Any, nn.Module, bool]:
     """The word-embedding module that really embeds the input, the first transformer layer, and whether the latter is
     ALBERT's mapping in front of its shared layers."""
@@ -350,9 +358,7 @@ def _parts(model: nn.Module) -> tuple[Any, nn.Module, bool]:
     for name, module in stack.named_modules():
         if name.endswith("embedding_hidden_mapping_in"):
             return embedding, module, True
-        if isinstance(module, nn.ModuleList) and len(module):
-            return embedding, module[0], False
-    raise ModelError(f"{type(model).__name__}: no list of transformer layers found; this architecture is not supported")
+    return embedding, transformer_layers(model)[0], False
 
 
 def _stack(model: nn.Module) -> Any:

@@ -1,0 +1,333 @@
+"""What a language model knows: held-out loss and perplexity, scores of sentences, minimal pairs.
+
+A sentence's score is log p(sentence) of a causal model, and the pseudo-log-likelihood of a masked one: the sum over its
+tokens of log p(token | all others), each with the token masked (Salazar et al., ACL 2020). In the variant "word_l2r"
+(Kauf and Ivanova, ACL 2023) the later tokens of the same word are masked with it, because the rest of a word gives it
+away, so that words of many tokens seem likelier than they are.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import IGNORED, Batch
+from ..data.masking import word_borders
+from ..errors import DataError, ModelError, SettingError
+from ..model import world
+from ..model.load import longest_text
+from ..model.view import ModelView, evaluating
+from ..objective import wide
+from .metrics import interval
+
+Variant = Literal["word_l2r", "token"]
+_NAMES = (("sentence_good", "sentence_bad"), ("good", "bad"))
+_GROUPS = ("phenomenon", "linguistics_term", "UID")
+
+
+def held_out(
+    model: nn.Module | ModelView,
+    batches: Iterable[Batch],
+    *,
+    autocast: torch.dtype | None = None,
+    everywhere: bool = False,
+) -> dict[str, float]:
+    """Over all scored rows: "loss", the mean negative log-likelihood in nats; "perplexity", its exponential; "accuracy",
+    the share whose likeliest token is the right one; "targets", their number.
+
+    Of masked batches it is a loss of masked tokens, which depends on the masking; of causal ones that of the text.
+    batches: on the model's device; one is in memory at a time. everywhere: each process has batches of its own, and all
+    of them get the result for all.
+    Raises DataError when there is no scored row, ModelError when the loss is not finite.
+    """
+    sums = torch.zeros(3, dtype=torch.float64)
+    with _view(model) as view, evaluating(view.model), torch.no_grad():
+        for batch in batches:
+            with _autocast(batch, autocast):
+                logits = wide(view.probe(batch))
+            right = (logits.argmax(-1) == batch.targets).sum()
+            likely = _log_likelihoods(logits, batch.targets).double().sum()
+            sums += torch.stack([-likely, right.double(), torch.full_like(likely, len(batch.targets))]).cpu()
+        if everywhere and world.size() > 1:
+            sums = world.total(sums.to(next(view.model.parameters()).device)).cpu()
+        loss, right, targets = sums.tolist()
+        if not targets:
+            raise DataError("there is nothing to score: no held-out batch has a target")
+        loss /= targets
+        if not math.isfinite(loss):
+            raise ModelError(f"{type(view.model).__name__}: the held-out loss is {loss}; the weights have diverged")
+    return {"loss": loss, "perplexity": perplexity(loss), "accuracy": right / targets, "targets": targets}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that is too large a number."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one sentence: the sum of its tokens' log-likelihoods, in nats, and how many were scored."""
+
+    total: float
+    tokens: int
+
+
+def score_sentences(
+    model: nn.Module | ModelView,
+    tokenizer: Any,
+    sentences: Sequence[str],
+    *,
+    causal: bool,
+    variant: Variant = "word_l2r",
+    batch_size: int = 64,
+    begin: bool = False,
+    autocast: torch.dtype | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Score]:
+    """One score a sentence. Special tokens are read, as the tokenizer adds them, but not scored.
+
+    causal: log p of each token after the first, given those before; without a beginning token the first cannot be
+        scored. begin: put the tokenizer's beginning-of-text token in front, if it does not do so itself; for models
+        that were trained on such texts.
+    variant: of masked models, see above. batch_size: rows in a forward pass; a masked model reads a sentence once a
+        token, a causal one once. progress: called with the rows done since the last call.
+    Raises DataError for a sentence without tokens or longer than the model can read, with its number from 1.
+    """
+    if variant not in ("word_l2r", "token"):
+        raise SettingError(f"variant {variant!r} is unknown; choose word_l2r or token")
+    totals, counts = np.zeros(len(sentences)), np.zeros(len(sentences), dtype=np.int64)
+    with _view(model) as view, evaluating(view.model), torch.no_grad():
+        device = next(view.model.parameters()).device
+        encoded = _encode(tokenizer, sentences, view.model, begin=begin and causal)
+        queries = _next_token_queries(encoded) if causal else _masked_queries(encoded, tokenizer, variant)
+        ordered = sorted(queries, key=lambda query: (-len(query.ids), query.sentence))
+        for first in range(0, len(ordered), batch_size):
+            chunk = ordered[first : first + batch_size]
+            batch = _batch(chunk, tokenizer.pad_token_id, device)
+            with _autocast(batch, autocast):
+                logits = wide(view.probe(batch))
+            likely = _log_likelihoods(logits, batch.targets).double().cpu().numpy()
+            of = np.repeat([query.sentence for query in chunk], batch.scored.sum(1).cpu().numpy())
+            np.add.at(totals, of, likely)
+            np.add.at(counts, of, 1)
+            if progress is not None:
+                progress(len(chunk))
+    if not np.isfinite(totals).all():
+        raise ModelError("the model's scores are not finite; its weights have diverged")
+    return [Score(float(total), int(count)) for total, count in zip(totals, counts, strict=True)]
+
+
+def pseudo_perplexity(scores: Sequence[Score]) -> float:
+    """exp of minus the mean score a token, over all sentences: of a causal model's scores its perplexity."""
+    tokens = sum(score.tokens for score in scores)
+    if not tokens:
+        raise DataError("there is no token to score")
+    return perplexity(-sum(score.total for score in scores) / tokens)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sentences that differ in one point, of which the first is grammatical."""
+
+    good: str
+    bad: str
+    phenomenon: str = ""
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """Minimal pairs of a .jsonl file: "sentence_good" and "sentence_bad" (BLiMP; Warstadt et al., TACL 2020), or "good"
+    and "bad"; the phenomenon from "phenomenon", "linguistics_term" or "UID", the first that is there.
+
+    Raises DataError that names file and line.
+    """
+    file, pairs = Path(path), []
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"cannot read the minimal pairs in {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}, line {number}: not valid JSON ({error})") from error
+        names = next((pair for pair in _NAMES if isinstance(row, dict) and all(name in row for name in pair)), None)
+        if names is None:
+            raise DataError(
+                f"{file}, line {number}: a minimal pair needs sentence_good and sentence_bad, or good and bad"
+            )
+        good, bad = (row[name] for name in names)
+        if not (isinstance(good, str) and isinstance(bad, str) and good.strip() and bad.strip()):
+            raise DataError(f"{file}, line {number}: {names[0]} and {names[1]} must both be texts that are not empty")
+        if good == bad:
+            raise DataError(f"{file}, line {number}: both sentences are the same, {good[:60]!r}")
+        pairs.append(Pair(good, bad, next((str(row[name]) for name in _GROUPS if row.get(name)), "")))
+    if not pairs:
+        raise DataError(f"{file} holds no minimal pairs")
+    return pairs
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """How often the good sentence of a pair has the higher score."""
+
+    right: tuple[bool, ...]
+    """One a pair, in their order. A tie is not right."""
+    ties: int
+    phenomena: tuple[str, ...]
+    """The phenomenon of each pair, "" where the file names none."""
+    method: str
+    """How a sentence was scored: "log_likelihood", or the variant of the pseudo-log-likelihood."""
+
+    def summary(self) -> dict[str, Any]:
+        """Accuracy with Wilson's 95 % interval, of all pairs and, if they are named, of each phenomenon."""
+        kinds = sorted(set(self.phenomena))
+        by: dict[str, list[bool]] = {kind: [] for kind in kinds}
+        for kind, right in zip(self.phenomena, self.right, strict=True):
+            by[kind].append(right)
+        parts = {kind or "other": _accuracy(rights) for kind, rights in by.items()} if kinds != [""] else {}
+        return {**_accuracy(self.right), "ties": self.ties, "method": self.method, "phenomena": parts}
+
+
+def minimal_pairs(
+    model: nn.Module | ModelView,
+    tokenizer: Any,
+    pairs: Sequence[Pair],
+    *,
+    causal: bool,
+    variant: Variant = "word_l2r",
+    batch_size: int = 64,
+    begin: bool = False,
+    autocast: torch.dtype | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> PairScores:
+    """Which sentence of each pair scores higher; the settings are those of `score_sentences`."""
+    if not pairs:
+        raise DataError("there are no minimal pairs to compare")
+    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
+    scores = score_sentences(
+        model,
+        tokenizer,
+        sentences,
+        causal=causal,
+        variant=variant,
+        batch_size=batch_size,
+        begin=begin,
+        autocast=autocast,
+        progress=progress,
+    )
+    good, bad = [score.total for score in scores[::2]], [score.total for score in scores[1::2]]
+    return PairScores(
+        tuple(a > b for a, b in zip(good, bad, strict=True)),
+        sum(a == b for a, b in zip(good, bad, strict=True)),
+        tuple(pair.phenomenon for pair in pairs),
+        "log_likelihood" if causal else f"pseudo_log_likelihood_{variant}",
+    )
+
+
+@dataclass(frozen=True)
+class _Query:
+    """One row of a forward pass."""
+
+    sentence: int
+    ids: list[int]
+    labels: list[int]
+
+
+def _encode(
+    tokenizer: Any, sentences: Sequence[str], model: nn.Module, *, begin: bool
+) -> list[tuple[list[int], list[bool]]]:
+    """Ids of each sentence, and which of them are special tokens that the tokenizer or `begin` added."""
+    if not sentences:
+        return []
+    found = tokenizer(list(sentences), padding=False, truncation=False, return_special_tokens_mask=True, verbose=False)
+    longest, start = longest_text(model, tokenizer, 10**9), tokenizer.bos_token_id
+    if begin and start is None:
+        raise SettingError("the tokenizer has no beginning-of-text token to put in front of a sentence")
+    encoded = []
+    for number, (ids, added) in enumerate(zip(found["input_ids"], found["special_tokens_mask"], strict=True), 1):
+        ids, special = list(ids), [bool(x) for x in added]
+        if begin and ids[:1] != [start]:
+            ids, special = [start, *ids], [True, *special]
+        if all(special):
+            raise DataError(f"sentence {number} ({sentences[number - 1][:40]!r}) has no tokens to score")
+        if len(ids) > longest:
+            raise DataError(
+                f"sentence {number} has {len(ids)} tokens, and the model reads at most {longest}; leave it out"
+            )
+        encoded.append((ids, special))
+    return encoded
+
+
+def _next_token_queries(encoded: list[tuple[list[int], list[bool]]]) -> Iterator[_Query]:
+    for sentence, (ids, special) in enumerate(encoded):
+        labels = [IGNORED if skip else token for token, skip in zip(ids[1:], special[1:], strict=True)]
+        yield _Query(sentence, ids, [*labels, IGNORED])
+
+
+def _masked_queries(encoded: list[tuple[list[int], list[bool]]], tokenizer: Any, variant: Variant) -> Iterator[_Query]:
+    if tokenizer.mask_token_id is None:
+        raise SettingError("the tokenizer has no mask token; score sentences of a causal model with causal=True")
+    starts, ends = word_borders(tokenizer)
+    for sentence, (ids, special) in enumerate(encoded):
+        for place, token in enumerate(ids):
+            if special[place]:
+                continue
+            stop = place + 1
+            while variant == "word_l2r" and stop < len(ids) and not special[stop]:
+                if starts[ids[stop]] or ends[ids[stop - 1]]:
+                    break
+                stop += 1
+            read = [*ids[:place], *[tokenizer.mask_token_id] * (stop - place), *ids[stop:]]
+            yield _Query(sentence, read, [token if i == place else IGNORED for i in range(len(ids))])
+
+
+def _batch(queries: Sequence[_Query], pad: int, device: torch.device) -> Batch:
+    longest = max(len(query.ids) for query in queries)
+
+    def padded(rows: list[list[int]], fill: int) -> Tensor:
+        return torch.tensor([row + [fill] * (longest - len(row)) for row in rows], device=device)
+
+    return Batch.from_inputs(
+        {
+            "input_ids": padded([query.ids for query in queries], pad),
+            "attention_mask": padded([[1] * len(query.ids) for query in queries], 0),
+            "labels": padded([query.labels for query in queries], IGNORED),
+        }
+    )
+
+
+def _log_likelihoods(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def _accuracy(right: Sequence[bool]) -> dict[str, Any]:
+    low, high = interval(sum(right), len(right))
+    return {"accuracy": sum(right) / len(right), "low": low, "high": high, "pairs": len(right)}
+
+
+@contextmanager
+def _view(model: nn.Module | ModelView) -> Iterator[ModelView]:
+    """The view itself, or one for the moment."""
+    if isinstance(model, ModelView):
+        yield model
+        return
+    view = ModelView(model)
+    try:
+        yield view
+    finally:
+        view.remove()
+
+
+def _autocast(batch: Batch, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    return nullcontext() if dtype is None else torch.autocast(batch.real.device.type, dtype=dtype)
