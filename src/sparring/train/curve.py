@@ -24,11 +24,11 @@ def draw_curve(run: Path, *, adversary_from: int = 0) -> bool:
     log = [json.loads(line) for line in (run / run_folder.LOG).read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for key, label in (
-        ("loss_task", "training, task"),
-        ("loss_smooth", "training, adversarial term"),
-        ("held_out_loss", "held out"),
-    ):
+    terms = sorted(
+        {key for row in log for key in row if key.startswith("loss_")}, key=lambda key: (key != "loss_task", key)
+    )
+    for key in (*terms, "held_out_loss"):
+        label = "held out" if key == "held_out_loss" else f"training, {key.removeprefix('loss_')}"
         points = [(row["step"], row[key]) for row in log if _number(row.get(key))]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="o" if key == "held_out_loss" else None, ms=3)

@@ -56,7 +56,11 @@ class FollowUp:
                     output=str(output / FOLDER / f"{_slug(data)}-{name}"),
                 )
                 runs.append(run)
-            load_data(runs[-1])
+            if load_data(runs[-1]).held_out is None:
+                raise DataError(
+                    f"{data} has no held-out rows to score a fine-tuning on; name a task with a dev split, or "
+                    "fine-tune afterwards with sparring train --eval-data"
+                )
         folders = [run.output for run in runs]
         if len(set(folders)) < len(folders):
             raise SettingError(f"Pretrain: setting 'finetune' is {settings.finetune!r}; two of the names are the same")
@@ -103,8 +107,6 @@ class FollowUp:
                 if folder.exists() and not resume and world.announced_rank() == 0:
                     shutil.rmtree(folder)
                 metrics = finetune(run, resume=resume, callbacks=list(callbacks), report=report)
-            if not metrics.get("eval"):
-                raise DataError(f"{run.data} has no held-out rows to score; name a task with a dev split")
             found.setdefault(run.data, {})[run.method] = metrics["eval"]
         return {"finetune": found} if found else {}
 

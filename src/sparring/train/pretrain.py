@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
+from ..data.batch import Batch
 from ..data.corpus import Corpus
 from ..data.masking import Masking, MaskingRate, next_tokens
 from ..data.packing import Lanes
 from ..data.vocabulary import train_tokenizer
-from ..errors import RunError, SettingError
+from ..errors import DataError, RunError, SettingError
 from ..methods import method
 from ..model import world
 from ..model.language import load_language_model, new_language_model
@@ -104,7 +105,7 @@ def pretrain(
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
     MaskingRate.parse(settings.masking)
-    follow_up = FollowUp.of(settings, report)
+    follow_up = FollowUp.of(settings)
     text = open_text(settings)
     for note in text.train.notes:
         report(note)
@@ -139,7 +140,7 @@ def pretrain(
             report(
                 f"{model.config.model_type}: documents of a block see each other, this architecture cannot part them"
             )
-        held_out = HeldOut(trainer, _held_out(settings, text, tokenizer, prepare, report), _every(settings))
+        held_out = HeldOut(trainer, _held_out(settings, text, tokenizer, report), _every(settings))
         trainer.add_callback(held_out)
         digests = {name: known["digest"] for name, known in text.described.items()}
         checkpoint = resume_point(output, begun, digests, precision) if resume else None
@@ -164,12 +165,12 @@ def pretrain(
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
         "corrupt_lines": _corrupt(text.train, report),
         **held_out.final(),
-        **follow_up.scores(trainer, tokenizer, progress),
+        **follow_up.scores(trainer, tokenizer, text.held_out, progress),
     }
-    if world.rank() == 0 and not draw_curve(output):
+    if world.rank() == 0 and not draw_curve(output, adversary_from=_first_adversarial_step(settings)):
         report("no picture of the learning curve: pip install 'sparring[plot]'")
     try:
-        metrics |= follow_up.finetune(output, report, callbacks)
+        metrics |= follow_up.finetune(report, callbacks)
     except Interrupted as error:
         raise Interrupted(_stopped("while fine-tuning", output)) from error
     if trainer.args.should_save:
@@ -185,8 +186,8 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
     if run is not None and (run / TOKENIZER).is_dir():
         return load_tokenizer(str(run / TOKENIZER))
     family = settings.family or ("bert" if settings.objective == "mlm" else "gpt2")
-    if settings.config is not None:
-        family = run_folder.model_type(Path(settings.config)) or family
+    if settings.model_config is not None:
+        family = run_folder.model_type(Path(settings.model_config)) or family
     kind = settings.tokenizer or settings.model or _FAMILY_TOKENIZER.get(family, "wordpiece")
     if kind not in TRAINED:
         return load_tokenizer(kind)
@@ -217,12 +218,12 @@ def _model(settings: Pretrain, tokenizer: Any, report: Report) -> Any:
             tokenizer,
             length=settings.length,
             seed=settings.seed,
-            config=settings.config,
+            config=settings.model_config,
         )
     longest = longest_text(model, tokenizer, settings.length)
     if longest < settings.length:
         raise SettingError(
-            f"Pretrain: setting 'length' is {settings.length}, and {settings.model or settings.config} reads at most "
+            f"Pretrain: setting 'length' is {settings.length}, and {settings.model or settings.model_config} reads at most "
             f"{longest} tokens; use --length {longest}"
         )
     if settings.freeze_embeddings:
@@ -261,23 +262,23 @@ def _style(settings: Pretrain) -> Any:
     return "bert" if settings.objective == "mlm" else "causal"
 
 
-def _held_out(settings: Pretrain, text: Text, tokenizer: Any, prepare: Prepare, report: Report) -> list[Any]:
+def _held_out(settings: Pretrain, text: Text, tokenizer: Any, report: Report) -> list[Batch]:
     if text.held_out is None:
         return []
-    batches = held_out_batches(
-        text.held_out,
-        tokenizer,
-        prepare,
-        length=settings.length,
-        blocks=settings.eval_blocks,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        style=_style(settings),
-        shift=settings.objective == "clm",
-    )
-    if not batches:
-        report("no held-out scores: the text held out does not fill one block; name some with --eval-corpus")
-    return batches
+    try:
+        return held_out_batches(
+            text.held_out,
+            tokenizer,
+            causal=settings.objective == "clm",
+            length=settings.length,
+            blocks=settings.eval_blocks,
+            batch_size=settings.batch_size,
+        )
+    except DataError as error:
+        if settings.eval_corpus is not None:
+            raise
+        report(f"no held-out scores, too little text was held out: {error}")
+        return []
 
 
 def _first_adversarial_step(settings: Pretrain) -> int:

@@ -28,7 +28,7 @@ class Pretrain:
     objective: Literal["mlm", "clm"] = setting("mlm", "mlm (masked tokens, encoders) or clm (next tokens, decoders)")
     family: str | None = setting(None, "from scratch: bert or roberta (mlm), gpt2 (clm)")
     size: str | None = setting(None, "from scratch: tiny, mini, small, base or large; default: mini")
-    config: str | None = setting(None, "from scratch: a config.json or its folder, in place of family and size")
+    model_config: str | None = setting(None, "from scratch: a config.json or its folder, in place of family and size")
     tokenizer: str | None = setting(
         None, "wordpiece or bpe (trained on the corpus), or a folder or hub name; default: that of model or family"
     )
@@ -72,6 +72,9 @@ class Pretrain:
     seed: int = setting(0, "seed of the weights, the order of the text, masks, dropout and every perturbation", low=0)
     output: str = setting("runs/pretrain", "folder of the run: model, settings, metrics, log, checkpoints")
     minimal_pairs: str | None = setting(None, "jsonl with sentence_good and sentence_bad, scored at the end")
+    pseudo_texts: int = setting(
+        32, "mlm: held-out documents, such as fit into a block, whose pseudo-perplexity is taken at the end", low=0
+    )
     finetune: str | None = setting(
         None, "afterwards, fine-tune on these tasks or files, separated by commas; see `sparring train --data`"
     )
@@ -91,14 +94,14 @@ class Pretrain:
 
     def _check_origin(self) -> None:
         """A model is continued, or made from a config, or made from family and size: one of the three."""
-        scratch = [name for name in ("family", "size", "config") if getattr(self, name) is not None]
+        scratch = [name for name in ("family", "size", "model_config") if getattr(self, name) is not None]
         if self.model is not None and scratch:
             raise SettingError(
                 f"Pretrain: {scratch[0]!r} is for training from scratch, and 'model' names a checkpoint to continue "
                 f"from ({self.model}); leave one of them out"
             )
-        if self.config is not None and len(scratch) > 1:
-            raise SettingError(f"Pretrain: 'config' says all about the model; leave {scratch[0]!r} out")
+        if self.model_config is not None and len(scratch) > 1:
+            raise SettingError(f"Pretrain: 'model_config' says all about the model; leave {scratch[0]!r} out")
         if self.model is not None and self.tokenizer in TRAINED:
             raise SettingError(
                 f"Pretrain: a {self.tokenizer} tokenizer trained now would not fit the embeddings of {self.model}; "

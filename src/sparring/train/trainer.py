@@ -260,8 +260,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             groups = parameter_groups(
                 model or self.model,
                 learning_rate=self.args.learning_rate,
-                decay=self.layer_decay,
                 weight_decay=self.args.weight_decay,
+                layer_decay=self.layer_decay,
             )
             self.optimizer = kind(groups, **given)
         optimizer = super().create_optimizer(model)
