@@ -4,10 +4,11 @@ From scratch (the tokenizer is trained too) or continual, masked or causal, with
 """
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ..data.vocabulary import train_tokenizer
 from ..errors import DataError, RunError, SettingError
 from ..methods import method
 from ..model import world
-from ..model.language import load_language_model, new_language_model
+from ..model.language import FAMILIES, load_language_model, new_language_model
 from ..model.load import load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
@@ -185,9 +186,7 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
     """That of the run being resumed, of the model, or the one asked for, perhaps trained now."""
     if run is not None and (run / TOKENIZER).is_dir():
         return load_tokenizer(str(run / TOKENIZER))
-    family = settings.family or ("bert" if settings.objective == "mlm" else "gpt2")
-    if settings.model_config is not None:
-        family = run_folder.model_type(Path(settings.model_config)) or family
+    family = _family(settings)
     kind = settings.tokenizer or settings.model or _FAMILY_TOKENIZER.get(family, "wordpiece")
     if kind not in TRAINED:
         return load_tokenizer(kind)
@@ -202,6 +201,17 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
         family=family,
         progress=lambda done, total: progress("training the tokenizer", done, total),
     )
+
+
+def _family(settings: Pretrain) -> str:
+    """Whose special tokens a tokenizer that is trained gets."""
+    if settings.model_config is not None:
+        path = Path(settings.model_config)
+        with suppress(OSError, ValueError):  # what is wrong with it is said where the model is made
+            content = json.loads((path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8"))
+            if isinstance(content, dict) and content.get("model_type") in ("bert", "roberta", "gpt2"):
+                return str(content["model_type"])
+    return settings.family or FAMILIES[settings.objective][0]
 
 
 def _model(settings: Pretrain, tokenizer: Any, report: Report) -> Any:
@@ -223,8 +233,8 @@ def _model(settings: Pretrain, tokenizer: Any, report: Report) -> Any:
     longest = longest_text(model, tokenizer, settings.length)
     if longest < settings.length:
         raise SettingError(
-            f"Pretrain: setting 'length' is {settings.length}, and {settings.model or settings.model_config} reads at most "
-            f"{longest} tokens; use --length {longest}"
+            f"Pretrain: setting 'length' is {settings.length}, and {settings.model or settings.model_config} reads at "
+            f"most {longest} tokens; use --length {longest}"
         )
     if settings.freeze_embeddings:
         freeze_embeddings(model)
