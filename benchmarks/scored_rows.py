@@ -5,8 +5,8 @@
 
 A step is one forward and one backward with the clean loss and ALUM's symmetric KL: two passes of the outer player. It
 runs with the head on the scored rows (as all training does) and with the head on all rows, of which the scored ones are
-then picked. Both take turns; medians are reported. Memory is measured in a process of its own for each: on the CPU what
-the peak of the resident memory gained over that before the first step, on a GPU the peak of what torch allocated.
+then picked. Both take turns; medians are reported. Memory is measured in a process of its own for each, as the peak
+above what was held before the first step: of the resident memory on the CPU (Linux), of what torch allocated on a GPU.
 That loss and gradients agree is checked here too. Writes benchmarks/results/scored_rows.json (scored_rows_cuda.json).
 """
 
@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -126,16 +125,18 @@ def peak(family: str, full: bool, options: argparse.Namespace, answer: Callable[
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     else:
-        before = _resident()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
+        before = _resident("VmRSS")
     for _ in range(2):
         step(view, batch, full=full, half=options.bf16)
-    after = torch.cuda.max_memory_allocated() if batch.real.is_cuda else _resident()
+    after = torch.cuda.max_memory_allocated() if batch.real.is_cuda else _resident("VmHWM")
     answer(after - before)
 
 
-def _resident() -> int:
-    scale = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+def _resident(name: str) -> int:
+    """Bytes resident now (VmRSS) or at most (VmHWM). getrusage's peak would be that of the process before this one."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name + ":"))) * 1024
 
 
 def memory(family: str, options: argparse.Namespace) -> dict[str, int]:
@@ -154,6 +155,7 @@ def memory(family: str, options: argparse.Namespace) -> dict[str, int]:
 
 
 def measure(family: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One family: agreement, time, memory."""
     view, batch = setting(family, options)
     apart = agreement(view, batch)
     took = seconds(view, batch, options)
@@ -165,7 +167,7 @@ def measure(family: str, options: argparse.Namespace) -> dict[str, Any]:
         "seconds": {name: round(value, 4) for name, value in took.items()},
         "speed_up": round(took["all"] / took["scored"], 3),
         "bytes": held,
-        "memory_saved": round(1 - held["scored"] / held["all"], 3),
+        "memory_saved": round(1 - held["scored"] / max(held["all"], 1), 3),
         "largest_difference": apart,
     }
     print(
