@@ -1,4 +1,4 @@
-"""What a language model knows: held-out loss and perplexity, scores of sentences, minimal pairs.
+"""What a language model knows: held-out loss and perplexity, and the scores it gives to sentences.
 
 A sentence's score is log p(sentence) of a causal model, and the pseudo-log-likelihood of a masked one: the sum over its
 tokens of log p(token | all others), each with the token masked (Salazar et al., ACL 2020). In the variant "word_l2r"
@@ -6,12 +6,10 @@ tokens of log p(token | all others), each with the token masked (Salazar et al.,
 away, so that words of many tokens seem likelier than they are.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,11 +23,8 @@ from ..model import world
 from ..model.load import longest_text
 from ..model.view import ModelView, evaluating
 from ..objective import wide
-from .metrics import interval
 
 Variant = Literal["word_l2r", "token"]
-_NAMES = (("sentence_good", "sentence_bad"), ("good", "bad"))
-_GROUPS = ("phenomenon", "linguistics_term", "UID")
 
 
 def held_out(
@@ -39,8 +34,8 @@ def held_out(
     autocast: torch.dtype | None = None,
     everywhere: bool = False,
 ) -> dict[str, float]:
-    """Over all scored rows: "loss", the mean negative log-likelihood in nats; "perplexity", its exponential; "accuracy",
-    the share whose likeliest token is the right one; "targets", their number.
+    """Over all scored rows: "loss", the mean negative log-likelihood in nats; "perplexity", its exponential;
+    "accuracy", the share whose likeliest token is the right one; "targets", their number.
 
     Of masked batches it is a loss of masked tokens, which depends on the masking; of causal ones that of the text.
     batches: on the model's device; one is in memory at a time. everywhere: each process has batches of its own, and all
@@ -133,109 +128,6 @@ def pseudo_perplexity(scores: Sequence[Score]) -> float:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two sentences that differ in one point, of which the first is grammatical."""
-
-    good: str
-    bad: str
-    phenomenon: str = ""
-
-
-def read_pairs(path: str | Path) -> list[Pair]:
-    """Minimal pairs of a .jsonl file: "sentence_good" and "sentence_bad" (BLiMP; Warstadt et al., TACL 2020), or "good"
-    and "bad"; the phenomenon from "phenomenon", "linguistics_term" or "UID", the first that is there.
-
-    Raises DataError that names file and line.
-    """
-    file, pairs = Path(path), []
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read the minimal pairs in {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{file}, line {number}: not valid JSON ({error})") from error
-        names = next((pair for pair in _NAMES if isinstance(row, dict) and all(name in row for name in pair)), None)
-        if names is None:
-            raise DataError(
-                f"{file}, line {number}: a minimal pair needs sentence_good and sentence_bad, or good and bad"
-            )
-        good, bad = (row[name] for name in names)
-        if not (isinstance(good, str) and isinstance(bad, str) and good.strip() and bad.strip()):
-            raise DataError(f"{file}, line {number}: {names[0]} and {names[1]} must both be texts that are not empty")
-        if good == bad:
-            raise DataError(f"{file}, line {number}: both sentences are the same, {good[:60]!r}")
-        pairs.append(Pair(good, bad, next((str(row[name]) for name in _GROUPS if row.get(name)), "")))
-    if not pairs:
-        raise DataError(f"{file} holds no minimal pairs")
-    return pairs
-
-
-@dataclass(frozen=True)
-class PairScores:
-    """How often the good sentence of a pair has the higher score."""
-
-    right: tuple[bool, ...]
-    """One a pair, in their order. A tie is not right."""
-    ties: int
-    phenomena: tuple[str, ...]
-    """The phenomenon of each pair, "" where the file names none."""
-    method: str
-    """How a sentence was scored: "log_likelihood", or the variant of the pseudo-log-likelihood."""
-
-    def summary(self) -> dict[str, Any]:
-        """Accuracy with Wilson's 95 % interval, of all pairs and, if they are named, of each phenomenon."""
-        kinds = sorted(set(self.phenomena))
-        by: dict[str, list[bool]] = {kind: [] for kind in kinds}
-        for kind, right in zip(self.phenomena, self.right, strict=True):
-            by[kind].append(right)
-        parts = {kind or "other": _accuracy(rights) for kind, rights in by.items()} if kinds != [""] else {}
-        return {**_accuracy(self.right), "ties": self.ties, "method": self.method, "phenomena": parts}
-
-
-def minimal_pairs(
-    model: nn.Module | ModelView,
-    tokenizer: Any,
-    pairs: Sequence[Pair],
-    *,
-    causal: bool,
-    variant: Variant = "word_l2r",
-    batch_size: int = 64,
-    begin: bool = False,
-    autocast: torch.dtype | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> PairScores:
-    """Which sentence of each pair scores higher; the settings are those of `score_sentences`."""
-    if not pairs:
-        raise DataError("there are no minimal pairs to compare")
-    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
-    scores = score_sentences(
-        model,
-        tokenizer,
-        sentences,
-        causal=causal,
-        variant=variant,
-        batch_size=batch_size,
-        begin=begin,
-        autocast=autocast,
-        progress=progress,
-    )
-    good, bad = [score.total for score in scores[::2]], [score.total for score in scores[1::2]]
-    return PairScores(
-        tuple(a > b for a, b in zip(good, bad, strict=True)),
-        sum(a == b for a, b in zip(good, bad, strict=True)),
-        tuple(pair.phenomenon for pair in pairs),
-        "log_likelihood" if causal else f"pseudo_log_likelihood_{variant}",
-    )
-
-
-@dataclass(frozen=True)
 class _Query:
     """One row of a forward pass."""
 
@@ -309,11 +201,6 @@ def _batch(queries: Sequence[_Query], pad: int, device: torch.device) -> Batch:
 
 def _log_likelihoods(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1)
-
-
-def _accuracy(right: Sequence[bool]) -> dict[str, Any]:
-    low, high = interval(sum(right), len(right))
-    return {"accuracy": sum(right) / len(right), "low": low, "high": high, "pairs": len(right)}
 
 
 @contextmanager
