@@ -75,7 +75,8 @@ class FollowUp:
     ) -> dict[str, Any]:
         """Minimal pairs and pseudo-perplexity of the finished model, in float32, where they are asked for."""
         model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        causal, found = self.settings.objective == "clm", {}
+        causal = self.settings.objective == "clm"
+        found: dict[str, Any] = {}
         if held_out is not None and not causal and self.settings.pseudo_texts:
             pseudo = held_out_pseudo_perplexity(
                 model, tokenizer, held_out, length=self.settings.length, texts=self.settings.pseudo_texts

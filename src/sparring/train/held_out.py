@@ -116,5 +116,5 @@ def held_out_pseudo_perplexity(
 def _on(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
     names = ("real", "perturbable", "scored", "targets", "rows", "segments")
-    moved = {name: None if (x := getattr(batch, name)) is None else x.to(device) for name in names}
+    moved: dict[str, Any] = {name: x.to(device) for name in names if (x := getattr(batch, name)) is not None}
     return replace(batch, inputs={name: x.to(device) for name, x in batch.inputs.items()}, **moved)

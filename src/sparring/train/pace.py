@@ -1,8 +1,8 @@
 """How fast a run goes, and how near that is to the bound that its passes set.
 
-The bound of a step is the time of a plain forward and backward pass over its micro-batches, measured in the run itself,
-times the method's passes in units of a plain step (docs/cost.md): F forwards, b backwards to the input and B full
-backwards are (F + b + 2B) / 3. What a step takes beyond that is its update, clipping, draws, and waiting for text.
+The bound of a step is that of docs/cost.md: (F + b + 2B) / 3 plain steps, where F forwards, b backwards to the input
+and B full backwards are the method's passes. A plain step is a forward and a backward over each micro-batch, and one
+update, as measured in the run itself. What a step takes beyond that is draws, projections, and waiting for text.
 """
 
 import re
@@ -14,6 +14,7 @@ import torch
 from ..methods.base import Method
 
 _TERM = re.compile(r"(\([^()]*\)|[\w ]+?)\s*([FbB])(?!\w)")
+_TIMED = 5  # updates
 _UNITS = {"F": 1, "b": 1, "B": 2}
 
 
@@ -41,10 +42,15 @@ class Pace:
         self.tokens_per_step, self.device = tokens_per_step, device
         self.plain: float | None = None
         """Seconds of a plain forward and backward over one micro-batch; None until measured."""
+        self.update: float | None = None
+        """Seconds of clipping and the optimiser's step; None until measured."""
         self.seconds = 0.0
         """Of all steps of this call."""
-        self._recent, self._bound, self._steps = 0.0, 0.0, 0
+        self._recent, self._steps = 0.0, 0
+        self._passes, self._updates = 0.0, 0.0
         self._began: float | None = None
+        self._update_began: float | None = None
+        self._updates_seen = 0
 
     def measure(self, plain_pass: Callable[[], object], *, rounds: int = 3) -> None:
         """Time a plain pass: the fastest of some after one to warm up, for a machine only ever makes it slower."""
@@ -61,6 +67,23 @@ class Pace:
         """A step begins."""
         self._began = time.perf_counter()
 
+    def before_update(self) -> None:
+        """The gradients of a step are there. The first updates of a run are timed, after one to warm up."""
+        if self._updates_seen <= _TIMED:
+            self.settle()
+            self._update_began = time.perf_counter()
+
+    def after_update(self) -> None:
+        """The optimiser has made its step."""
+        if self._update_began is None:
+            return
+        self.settle()
+        took = time.perf_counter() - self._update_began
+        self._update_began = None
+        if self._updates_seen:
+            self.update = took if self.update is None else min(self.update, took)
+        self._updates_seen += 1
+
     def leave_out(self, seconds: float) -> None:
         """Time inside a step that is no part of it."""
         if self._began is not None:
@@ -75,7 +98,8 @@ class Pace:
         self.seconds += took
         self._recent += took
         self._steps += 1
-        self._bound += (self.plain or 0.0) * micro_batches * plain_steps(method)
+        self._passes += micro_batches * plain_steps(method)
+        self._updates += plain_steps(method)
 
     def settle(self) -> None:
         """Wait for what a GPU has yet to do."""
@@ -87,7 +111,8 @@ class Pace:
         if not self._steps:
             return {}
         found = {"tokens_per_second": round(self.tokens_per_step * self._steps / self._recent, 1)}
-        if self.plain is not None:
-            found["share_of_bound"] = round(self._bound / self._recent, 4)
-        self._recent, self._bound, self._steps = 0.0, 0.0, 0
+        if self.plain is not None and self.update is not None:
+            bound = self._passes * self.plain + self._updates * self.update
+            found["share_of_bound"] = round(bound / self._recent, 4)
+        self._recent, self._passes, self._updates, self._steps = 0.0, 0.0, 0.0, 0
         return found

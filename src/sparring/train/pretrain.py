@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,14 @@ def pretrain(
     args = training_arguments(settings, precision)
     prepare = preparation(settings, tokenizer)
     lanes = _lanes(settings, text.train, tokenizer)
+    stream = Stream(
+        lanes,
+        prepare,
+        length=settings.length,
+        batch_size=settings.batch_size,
+        accumulation=settings.accumulation,
+        steps=settings.steps,
+    )
     with nullcontext() if resume else new_folder(output, model, settings.keep):
         trainer = AdversarialTrainer(
             model=model,
@@ -126,14 +134,7 @@ def pretrain(
             weight_ramp=settings.weight_ramp,
             perturb_special=settings.perturb_special,
             layer_decay=settings.layer_decay,
-            stream=Stream(
-                lanes,
-                prepare,
-                length=settings.length,
-                batch_size=settings.batch_size,
-                accumulation=settings.accumulation,
-                steps=settings.steps,
-            ),
+            stream=stream,
             callbacks=[StepLog(output / run_folder.LOG), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)
@@ -151,7 +152,7 @@ def pretrain(
                 output / run_folder.RUN, _description(settings, precision, trained_by.settings(), text)
             )
     started = time.monotonic()
-    with interruptible(trainer) as interrupted:
+    with closing(lanes), interruptible(trainer) as interrupted:
         trainer.train(resume_from_checkpoint=checkpoint)
     if interrupted():
         raise Interrupted(_stopped(f"at step {trainer.state.global_step} of {settings.steps}", output))
@@ -160,7 +161,7 @@ def pretrain(
     metrics = {
         "train_seconds": round(seconds, 2),
         "steps": trainer.state.global_step,
-        "tokens": trainer.state.global_step * trainer.stream.tokens * world.size(),
+        "tokens": trainer.state.global_step * stream.tokens * world.size(),
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there

@@ -21,11 +21,16 @@ class Blocks(Protocol):
 
     def __next__(self) -> Sequence[Any]: ...
 
+    @property
+    def epoch(self) -> int:
+        """How often the corpus was read to its end."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """Position behind the blocks given out; JSON can hold it."""
         ...
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, *states: dict[str, Any]) -> None:
         """Go on from a position."""
         ...
 

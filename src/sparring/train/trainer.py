@@ -53,6 +53,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     Everything else is `transformers.Trainer`. Raises SettingError for settings that a method cannot work with.
     """
 
+    optimizer: Any
+
     def __init__(
         self,
         *args: Any,
@@ -144,6 +146,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         if self.accelerator.sync_gradients:
             engine.average_module_gradients()
             self._steps_since_log += 1
+            if self.pace is not None:
+                self.pace.before_update()
         return loss + share * torch.stack(list(logs.values())).sum()
 
     def _check_size(self, method: Method, batch: Batch) -> None:
@@ -292,6 +296,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             if self.pace is not None:
                 logs |= self.pace.report()
             self._tr_loss.zero_()  # the Trainer subtracts it from itself, and NaN - NaN is NaN for ever after
+        if self.stream is not None:
+            self.state.epoch = self.stream.blocks.epoch  # of the corpus; the run is one epoch to the Trainer
         super().log(logs, start_time)
 
     # checkpoints
@@ -366,6 +372,8 @@ class _AfterUpdate(TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after `optimizer.step()`."""
+        if self.trainer.pace is not None:
+            self.trainer.pace.after_update()
         self.trainer.method.after_update(self.trainer.engine.view, self.trainer.engine)
         self.trainer.engine.modules.zero_grad()
 
