@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from ..data.corpus import Corpus
 from ..errors import DataError, SettingError
-from ..evaluate.language import Pair, minimal_pairs, read_pairs
+from ..evaluate.pairs import Pair, minimal_pairs, read_pairs
 from ..methods import method
 from ..model import world
 from . import folder as run_folder

@@ -188,23 +188,22 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
     if run is not None and (run / TOKENIZER).is_dir():
         return load_tokenizer(str(run / TOKENIZER))
     family = _family(settings)
-    kind = settings.tokenizer or settings.model or _FAMILY_TOKENIZER.get(family, "wordpiece")
+    kind: Any = settings.tokenizer or settings.model or _FAMILY_TOKENIZER.get(family, "wordpiece")
     if kind not in TRAINED:
         return load_tokenizer(kind)
-    if kind == "wordpiece" and settings.objective == "clm":
-        raise SettingError("Pretrain: tokenizer wordpiece has no end-of-text token; use bpe for objective clm")
-    report(f"training a {kind} tokenizer of {settings.vocab} entries on the corpus")
+    report(f"training a {kind} tokenizer of {settings.entries} entries on the corpus")
     return train_tokenizer(
         corpus,
         kind=kind,
-        size=settings.vocab,
+        size=settings.entries,
         lower=settings.lower,
         family=family,
-        progress=lambda done, total: progress("training the tokenizer", done, total),
+        length=settings.length,
+        progress=lambda done, total: progress("training the tokenizer", done, total or 0),
     )
 
 
-def _family(settings: Pretrain) -> str:
+def _family(settings: Pretrain) -> Any:
     """Whose special tokens a tokenizer that is trained gets."""
     if settings.model_config is not None:
         path = Path(settings.model_config)

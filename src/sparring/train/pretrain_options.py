@@ -32,7 +32,9 @@ class Pretrain:
     tokenizer: str | None = setting(
         None, "wordpiece or bpe (trained on the corpus), or a folder or hub name; default: that of model or family"
     )
-    vocab: int = setting(8000, "entries of a tokenizer that is trained on the corpus", low=1)
+    vocab: int | None = setting(
+        None, "entries of a tokenizer that is trained on the corpus; default: 8000, for the demo 1500", low=1
+    )
     lower: bool = setting(True, "whether a wordpiece tokenizer that is trained lower-cases the text")
     length: int = setting(128, "tokens of a block; documents are packed to this length", low=8)
     method: str = setting("standard", "training method; see `sparring methods`")
@@ -91,6 +93,11 @@ class Pretrain:
         if self.adam_beta2 >= 1:
             raise SettingError("Pretrain: setting 'adam_beta2' is 1; it must be below 1, such as 0.98")
         self._check_origin()
+
+    @property
+    def entries(self) -> int:
+        """Entries of a tokenizer that is trained."""
+        return self.vocab or (1500 if self.corpus == "demo" else 8000)
 
     def _check_origin(self) -> None:
         """A model is continued, or made from a config, or made from family and size: one of the three."""
