@@ -81,7 +81,7 @@ class FollowUp:
             pseudo = held_out_pseudo_perplexity(
                 model, tokenizer, held_out, length=self.settings.length, texts=self.settings.pseudo_texts
             )
-            found |= {"pseudo": pseudo} if pseudo else {}
+            found["pseudo"] = pseudo
         if self.pairs:
             done = 0
 

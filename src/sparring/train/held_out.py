@@ -4,6 +4,7 @@ The blocks and their masks are the same for every run with the same text, tokeni
 masked, whatever the run's own masking, and the seed of the run plays no part. So runs can be compared.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,15 +101,11 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 def held_out_pseudo_perplexity(
     model: Any, tokenizer: Any, corpus: Corpus, *, length: int, texts: int
 ) -> dict[str, float]:
-    """Of a masked model: over the first `texts` documents that fit into `length` tokens whole; empty if none does."""
-    chosen: list[str] = []
-    for seen, text in enumerate(corpus.reader()):
-        if len(chosen) == texts or seen == 100 * texts:
-            break
-        if 2 < len(tokenizer(text)["input_ids"]) <= length:
-            chosen.append(text)
-    if not chosen:
-        return {}
+    """Of a masked model: over the first `texts` documents, of each as much as fits into `length` tokens."""
+    chosen = []
+    for text in itertools.islice(corpus.reader(), texts):
+        ends = tokenizer(text, truncation=True, max_length=length, return_offsets_mapping=True)["offset_mapping"]
+        chosen.append(text[: max(end for _, end in ends)])
     scores = score_sentences(model, tokenizer, chosen, causal=False)
     return {"pseudo_perplexity": pseudo_perplexity(scores), "texts": len(chosen)}
 

@@ -75,7 +75,7 @@ class Pretrain:
     output: str = setting("runs/pretrain", "folder of the run: model, settings, metrics, log, checkpoints")
     minimal_pairs: str | None = setting(None, "jsonl with sentence_good and sentence_bad, scored at the end")
     pseudo_texts: int = setting(
-        32, "mlm: held-out documents, such as fit into a block, whose pseudo-perplexity is taken at the end", low=0
+        32, "mlm: held-out documents, cut to a block, whose pseudo-perplexity is taken at the end", low=0
     )
     finetune: str | None = setting(
         None, "afterwards, fine-tune on these tasks or files, separated by commas; see `sparring train --data`"
