@@ -15,6 +15,7 @@ from ..errors import DataError, SettingError
 from ..evaluate.pairs import Pair, minimal_pairs, read_pairs
 from ..methods import method
 from ..model import world
+from ..model.weights import settle
 from . import folder as run_folder
 from .finetune import finetune, load_data
 from .held_out import held_out_pseudo_perplexity
@@ -92,6 +93,7 @@ class FollowUp:
 
             scored = minimal_pairs(model, tokenizer, self.pairs, causal=causal, begin=causal, progress=count)
             found["minimal_pairs"] = scored.summary()
+        settle(model)
         return found
 
     def finetune(self, report: Report, callbacks: Sequence[TrainerCallback]) -> dict[str, Any]:

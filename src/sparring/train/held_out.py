@@ -18,6 +18,7 @@ from ..data.masking import Masking, next_tokens
 from ..data.packing import Lanes
 from ..evaluate.language import held_out, pseudo_perplexity, score_sentences
 from ..model import world
+from ..model.weights import settle
 from .trainer import AdversarialTrainer
 
 RATE, SEED = 0.15, 0
@@ -95,7 +96,9 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 
     def _score(self, model: Any) -> dict[str, float]:
         device = self.trainer.args.device
-        return held_out(model, (_on(batch, device) for batch in self.batches), everywhere=True)
+        found = held_out(model, (_on(batch, device) for batch in self.batches), everywhere=True)
+        settle(self.trainer.model)
+        return found
 
 
 def held_out_pseudo_perplexity(

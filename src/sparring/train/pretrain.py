@@ -44,6 +44,7 @@ from .job import (
 )
 from .layers import freeze_embeddings
 from .pretrain_options import TRAINED, Pretrain, plain_share
+from .sharded import shard
 from .stream import Prepare, Stream, lanes_of
 from .trainer import AdversarialTrainer
 
@@ -125,6 +126,10 @@ def pretrain(
         steps=settings.steps,
     )
     with nullcontext() if resume else new_folder(output, model, settings.keep):
+        digests = {name: known["digest"] for name, known in text.described.items()}
+        checkpoint = resume_point(output, begun, digests, precision) if resume else None
+        if settings.fsdp:
+            model = shard(model, output, checkpoint)
         trainer = AdversarialTrainer(
             model=model,
             args=args,
@@ -144,8 +149,6 @@ def pretrain(
             )
         held_out = HeldOut(trainer, _held_out(settings, text, tokenizer, report), _every(settings))
         trainer.add_callback(held_out)
-        digests = {name: known["digest"] for name, known in text.described.items()}
-        checkpoint = resume_point(output, begun, digests, precision) if resume else None
         if not resume and world.rank() == 0:
             tokenizer.save_pretrained(str(output / TOKENIZER))
             run_folder.write_yaml(
@@ -331,6 +334,7 @@ def training_arguments(settings: Pretrain, precision: str) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
         ignore_data_skip=True,
+        save_only_model=settings.fsdp,  # the optimiser's state is written by `sharded`
     )
 
 

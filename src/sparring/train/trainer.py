@@ -32,6 +32,7 @@ from .layers import parameter_groups
 from .online import Online
 from .pace import Pace
 from .partners import PARTNER, Collate, Rows, count, shares, together
+from .sharded import load_optimizer, save_optimizer
 from .stream import Stream
 
 PARTIAL = ".partial"  # a checkpoint is written in here and then renamed, so that a half-written one is never found
@@ -166,7 +167,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         apart = replace(batch)  # what a view remembers of a batch is not that of the step's
 
         def plain_pass() -> None:
-            with self.engine.no_sync():
+            # FSDP would keep gradients that were not reduced, out of reach of `clear`
+            with nullcontext() if self.is_distributed_loading_by_transformers else self.engine.no_sync():
                 self._plain.accumulate(view, apart, self.engine, 1.0)
 
         self.pace.measure(plain_pass)
@@ -318,6 +320,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             self.engine.save(run / PARTIAL / name)
             if self.stream is not None:
                 self.stream.save(run / PARTIAL / name)
+                if self.is_distributed_loading_by_transformers:
+                    save_optimizer(self.optimizer, self.lr_scheduler, run / PARTIAL / name)
             if self.args.should_save and self.state.best_global_step == self.state.global_step:
                 self.state.best_model_checkpoint = str(run / name)
                 self.state.save_to_json(str(run / PARTIAL / name / "trainer_state.json"))
@@ -346,8 +350,15 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         # A pickle, and nothing of ours reads it.
         (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None and self.stream is not None and self.is_distributed_loading_by_transformers:
+            load_optimizer(self.optimizer, self.lr_scheduler, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.stream is None or not self.is_distributed_loading_by_transformers:  # that one was loaded from there
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.engine.load(Path(resume_from_checkpoint))
         if self.stream is not None:
             self.stream.load(Path(resume_from_checkpoint))
