@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from functools import cache
 
 import numpy as np
@@ -254,3 +256,14 @@ def test_a_document_without_tokens_is_passed_over():
     texts = ["a b c", "\u200b", "d e f"] * 20
     source = lanes(range(1), texts, "gpt2", length=4, all_lanes=1, shuffle=0)
     assert [letters(step[0][2]) for step in take(source, 4)] == [[4, 5, 6], [7, 8, 9]] * 2
+
+
+def test_a_program_that_does_not_close_its_lanes_ends_well():
+    code = (
+        "from sparring.data.prefetch import Prefetch\n"
+        "import itertools\n"
+        "ahead = Prefetch(itertools.count())\n"
+        "print(next(ahead), next(ahead))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0 1\n", "")
