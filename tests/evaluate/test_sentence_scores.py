@@ -170,6 +170,12 @@ def test_pairs_are_read_in_blimps_form_and_in_a_short_one(tmp_path):
     ]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
     assert read_pairs(file) == [Pair("a b", "b a", "order"), Pair("x", "y", "p"), Pair("x\u2028z", "y")]
+    (tmp_path / "also.jsonl").write_text('{"good": "first", "bad": "y"}')
+    (tmp_path / "._also.jsonl").write_bytes(b"\xff")
+    assert [pair.good for pair in read_pairs(tmp_path)] == ["first", "a b", "x", "x\u2028z"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"no \.jsonl file"):
+        read_pairs(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

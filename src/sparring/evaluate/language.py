@@ -159,7 +159,8 @@ def _encode(
             raise DataError(f"sentence {number} ({sentences[number - 1][:40]!r}) has no tokens to score")
         if len(ids) > longest:
             raise DataError(
-                f"sentence {number} has {len(ids)} tokens, and the model reads at most {longest}; leave it out"
+                f"sentence {number} ({sentences[number - 1][:40]!r}) has {len(ids)} tokens, and the model reads at "
+                f"most {longest}; leave it out"
             )
         encoded.append((ids, special))
     return encoded
