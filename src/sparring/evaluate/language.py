@@ -25,6 +25,7 @@ from ..model.view import ModelView, evaluating
 from ..objective import wide
 
 Variant = Literal["word_l2r", "token"]
+_AT_ONCE = 256  # sentences whose rows are sorted by length together
 
 
 def held_out(
@@ -92,7 +93,7 @@ def score_sentences(
         scored. begin: put the tokenizer's beginning-of-text token in front, if it does not do so itself; for models
         that were trained on such texts.
     variant: of masked models, see above. batch_size: rows in a forward pass; a masked model reads a sentence once a
-        token, a causal one once. progress: called with the rows done since the last call.
+        token, a causal one once. progress: called now and then with the number of sentences done since the last call.
     Raises DataError for a sentence without tokens or longer than the model can read, with its number from 1.
     """
     if variant not in ("word_l2r", "token"):
@@ -101,19 +102,22 @@ def score_sentences(
     with _view(model) as view, evaluating(view.model), torch.no_grad():
         device = next(view.model.parameters()).device
         encoded = _encode(tokenizer, sentences, view.model, begin=begin and causal)
-        queries = _next_token_queries(encoded) if causal else _masked_queries(encoded, tokenizer, variant)
-        ordered = sorted(queries, key=lambda query: (-len(query.ids), query.sentence))
-        for first in range(0, len(ordered), batch_size):
-            chunk = ordered[first : first + batch_size]
-            batch = _batch(chunk, tokenizer.pad_token_id, device)
-            with _autocast(batch, autocast):
-                logits = wide(view.probe(batch))
-            likely = _log_likelihoods(logits, batch.targets).double().cpu().numpy()
-            of = np.repeat([query.sentence for query in chunk], batch.scored.sum(1).cpu().numpy())
-            np.add.at(totals, of, likely)
-            np.add.at(counts, of, 1)
+        make = _next_token_queries if causal else _masked_queries(tokenizer, variant)
+        for start in range(0, len(encoded), _AT_ONCE):
+            part = range(start, min(start + _AT_ONCE, len(encoded)))
+            queries = [query for number in part for query in make(number, *encoded[number])]
+            queries.sort(key=lambda query: -len(query.ids))
+            for first in range(0, len(queries), batch_size):
+                chunk = queries[first : first + batch_size]
+                batch = _batch(chunk, tokenizer.pad_token_id, device)
+                with _autocast(batch, autocast):
+                    logits = wide(view.probe(batch))
+                likely = _log_likelihoods(logits, batch.targets).double().cpu().numpy()
+                of = np.repeat([query.sentence for query in chunk], batch.scored.sum(1).cpu().numpy())
+                np.add.at(totals, of, likely)
+                np.add.at(counts, of, 1)
             if progress is not None:
-                progress(len(chunk))
+                progress(len(part))
     if not np.isfinite(totals).all():
         raise ModelError("the model's scores are not finite; its weights have diverged")
     return [Score(float(total), int(count)) for total, count in zip(totals, counts, strict=True)]
@@ -155,23 +159,25 @@ def _encode(
             raise DataError(f"sentence {number} ({sentences[number - 1][:40]!r}) has no tokens to score")
         if len(ids) > longest:
             raise DataError(
-                f"sentence {number} has {len(ids)} tokens, and the model reads at most {longest}; leave it out"
+                f"sentence {number} ({sentences[number - 1][:40]!r}) has {len(ids)} tokens, and the model reads at "
+                f"most {longest}; leave it out"
             )
         encoded.append((ids, special))
     return encoded
 
 
-def _next_token_queries(encoded: list[tuple[list[int], list[bool]]]) -> Iterator[_Query]:
-    for sentence, (ids, special) in enumerate(encoded):
-        labels = [IGNORED if skip else token for token, skip in zip(ids[1:], special[1:], strict=True)]
-        yield _Query(sentence, ids, [*labels, IGNORED])
+def _next_token_queries(sentence: int, ids: list[int], special: list[bool]) -> Iterator[_Query]:
+    labels = [IGNORED if skip else token for token, skip in zip(ids[1:], special[1:], strict=True)]
+    yield _Query(sentence, ids, [*labels, IGNORED])
 
 
-def _masked_queries(encoded: list[tuple[list[int], list[bool]]], tokenizer: Any, variant: Variant) -> Iterator[_Query]:
-    if tokenizer.mask_token_id is None:
+def _masked_queries(tokenizer: Any, variant: Variant) -> Callable[[int, list[int], list[bool]], Iterator[_Query]]:
+    mask = tokenizer.mask_token_id
+    if mask is None:
         raise SettingError("the tokenizer has no mask token; score sentences of a causal model with causal=True")
     starts, ends = word_borders(tokenizer)
-    for sentence, (ids, special) in enumerate(encoded):
+
+    def make(sentence: int, ids: list[int], special: list[bool]) -> Iterator[_Query]:
         for place, token in enumerate(ids):
             if special[place]:
                 continue
@@ -180,8 +186,10 @@ def _masked_queries(encoded: list[tuple[list[int], list[bool]]], tokenizer: Any,
                 if starts[ids[stop]] or ends[ids[stop - 1]]:
                     break
                 stop += 1
-            read = [*ids[:place], *[tokenizer.mask_token_id] * (stop - place), *ids[stop:]]
+            read = [*ids[:place], *[mask] * (stop - place), *ids[stop:]]
             yield _Query(sentence, read, [token if i == place else IGNORED for i in range(len(ids))])
+
+    return make
 
 
 def _batch(queries: Sequence[_Query], pad: int, device: torch.device) -> Batch:

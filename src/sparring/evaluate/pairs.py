@@ -31,12 +31,22 @@ class Pair:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Minimal pairs of a .jsonl file: "sentence_good" and "sentence_bad" (BLiMP; Warstadt et al., TACL 2020), or "good"
-    and "bad"; the phenomenon from "phenomenon", "linguistics_term" or "UID", the first that is there.
+    """Minimal pairs of a .jsonl file, or of all .jsonl files in a folder in the order of their names.
 
-    Raises DataError that names file and line.
+    Fields: "sentence_good" and "sentence_bad" (as in BLiMP), or "good" and "bad"; the phenomenon comes from
+    "phenomenon", "linguistics_term" or "UID", the first that is there. Raises DataError that names file and line.
     """
-    file, pairs = Path(path), []
+    place = Path(path)
+    if not place.is_dir():
+        return _read_file(place)
+    files = sorted(file for file in place.glob("*.jsonl") if not file.name.startswith("."))
+    if not files:
+        raise DataError(f"there is no .jsonl file in the folder {place}")
+    return [pair for file in files for pair in _read_file(file)]
+
+
+def _read_file(file: Path) -> list[Pair]:
+    pairs = []
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:

@@ -54,7 +54,9 @@ def new_language_model(
     for name, value in _of_tokenizer(tokenizer).items():
         setattr(made, name, value)
     made.use_cache = False
-    if made.model_type in ("roberta", "xlm-roberta", "camembert") and not config:
+    if made.model_type == "roberta" and not config:
+        if made.pad_token_id is None:
+            raise ModelError("RoBERTa needs a tokenizer with a padding token, behind which its positions begin")
         made.max_position_embeddings = length + made.pad_token_id + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(make_key(seed, "weights"))

@@ -79,8 +79,9 @@ def test_held_out_batches_without_a_target_and_a_diverged_model_are_refused(tiny
 @pytest.mark.parametrize("variant", ["token", "word_l2r"])
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_a_pseudo_log_likelihood_masks_each_token_alone_or_with_the_rest_of_its_word(
-    tiny, tokenizer, variant, batch_size
+    monkeypatch, tiny, tokenizer, variant, batch_size
 ):
+    monkeypatch.setattr("sparring.evaluate.language._AT_ONCE", 2)
     model = tiny("bert-mlm").eval()
     found = score_sentences(model, tokenizer, SENTENCES, causal=False, variant=variant, batch_size=batch_size)
     for sentence, score in zip(SENTENCES, found, strict=True):
@@ -127,7 +128,7 @@ def test_pseudo_perplexity_of_a_uniform_model_is_its_vocabulary(tiny, tokenizer)
 def test_sentences_that_cannot_be_scored_are_named(tiny, tokenizer, plain):
     with pytest.raises(DataError, match=r"sentence 2 .* has no tokens"):
         score_sentences(tiny("bert-mlm"), tokenizer, ["cat", " "], causal=False)
-    with pytest.raises(DataError, match="sentence 1 has 62 tokens, and the model reads at most 40"):
+    with pytest.raises(DataError, match=r"sentence 1 .* has 62 tokens, and the model reads at most 40"):
         score_sentences(tiny("bert-mlm"), tokenizer, ["cat " * 60], causal=False)
     with pytest.raises(SettingError, match="no mask token"):
         score_sentences(tiny("bert-mlm"), plain, ["cat"], causal=False)
@@ -169,6 +170,12 @@ def test_pairs_are_read_in_blimps_form_and_in_a_short_one(tmp_path):
     ]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
     assert read_pairs(file) == [Pair("a b", "b a", "order"), Pair("x", "y", "p"), Pair("x\u2028z", "y")]
+    (tmp_path / "also.jsonl").write_text('{"good": "first", "bad": "y"}')
+    (tmp_path / "._also.jsonl").write_bytes(b"\xff")
+    assert [pair.good for pair in read_pairs(tmp_path)] == ["first", "a b", "x", "x\u2028z"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"no \.jsonl file"):
+        read_pairs(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
