@@ -38,14 +38,19 @@ def reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
 
 
-def open_new(folder: Path, needed_bytes: int) -> None:
-    """Make the folder; RunError if it holds another run, cannot be written, or its disk is too full."""
+def check_free(folder: Path) -> None:
+    """RunError if a folder holds another run, or something else."""
     if (folder / RUN).exists():
         raise RunError(
             f"{folder} already holds a run; choose another --output, continue it with --resume, or delete the folder"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists and is not an empty folder; choose another --output")
+
+
+def open_new(folder: Path, needed_bytes: int) -> None:
+    """Make the folder; RunError if it holds another run, cannot be written, or its disk is too full."""
+    check_free(folder)
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:

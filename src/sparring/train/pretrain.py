@@ -104,6 +104,8 @@ def pretrain(
     begun = run_folder.read_run(output, job=run_folder.PRETRAINING) if resume else {}
     if resume:
         check_same_settings(settings, Pretrain(), begun, output)
+    elif world.announced_rank() == 0:
+        run_folder.check_free(output)
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
     MaskingRate.parse(settings.masking)

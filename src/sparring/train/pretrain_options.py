@@ -73,7 +73,9 @@ class Pretrain:
     workers: int = setting(1, "threads that prepare blocks ahead: 0 or 1", low=0, high=1)
     seed: int = setting(0, "seed of the weights, the order of the text, masks, dropout and every perturbation", low=0)
     output: str = setting("runs/pretrain", "folder of the run: model, settings, metrics, log, checkpoints")
-    minimal_pairs: str | None = setting(None, "jsonl with sentence_good and sentence_bad, scored at the end")
+    minimal_pairs: str | None = setting(
+        None, "jsonl with sentence_good and sentence_bad, or a folder of such files, scored at the end"
+    )
     pseudo_texts: int = setting(
         32, "mlm: held-out documents, cut to a block, whose pseudo-perplexity is taken at the end", low=0
     )

@@ -317,6 +317,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._saving = True
         try:
             super()._save_checkpoint(model, trial)
+            (run / PARTIAL / name).mkdir(parents=True, exist_ok=True)  # the first process may be behind
             self.engine.save(run / PARTIAL / name)
             if self.stream is not None:
                 self.stream.save(run / PARTIAL / name)
