@@ -80,7 +80,7 @@ def test_a_causal_model_trains_and_is_continued_with_an_adversary(folder, run, t
     assert metrics["held_out"]["loss"] < json.loads((output / "metrics.json").read_text())["held_out"]["loss"]
 
 
-@pytest.mark.parametrize("name", ["noise", "r3f", "freelb", "smart"])
+@pytest.mark.parametrize("name", ["freelb", "smart"])
 def test_other_embedding_methods_pre_train(run, name):
     assert all(math.isfinite(loss) for loss in logged(run(method=name), "loss").values())
 

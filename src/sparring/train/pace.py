@@ -8,10 +8,18 @@ update, as measured in the run itself. What a step takes beyond that is draws, p
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
+from ..data.batch import Batch
 from ..methods.base import Method
+from ..methods.standard import Standard
+
+if TYPE_CHECKING:
+    from .trainer import AdversarialTrainer
 
 _TERM = re.compile(r"(\([^()]*\)|[\w ]+?)\s*([FbB])(?!\w)")
 _TIMED = 5  # updates
@@ -116,3 +124,19 @@ class Pace:
             found["share_of_bound"] = round(bound / self._recent, 4)
         self._recent, self._passes, self._updates, self._steps = 0.0, 0.0, 0.0, 0
         return found
+
+
+def measure_plain_pass(pace: Pace, trainer: "AdversarialTrainer", batch: Batch) -> None:
+    """How long a plain pass takes here: before anything is drawn for the step, whose gradients it leaves empty."""
+    began, plain, engine = time.perf_counter(), Standard(), trainer.engine
+    apart, passes = replace(batch), engine.view.passes  # what a view remembers of a batch is not that of the step's
+
+    def plain_pass() -> None:
+        # FSDP would keep gradients that were not reduced, out of reach of `clear`
+        with nullcontext() if trainer.is_distributed_loading_by_transformers else engine.no_sync():
+            plain.accumulate(engine.view, apart, engine, 1.0)
+
+    pace.measure(plain_pass)
+    engine.clear()
+    engine.view.passes = passes
+    pace.leave_out(time.perf_counter() - began)

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from .engine import TrainerEngine
 from .folder import WRITE_ERRORS, reason
 from .layers import parameter_groups
 from .online import Online
-from .pace import Pace
+from .pace import Pace, measure_plain_pass
 from .partners import PARTNER, Collate, Rows, count, shares, together
 from .sharded import load_optimizer, save_optimizer
 from .stream import Stream
@@ -117,7 +116,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         engine, step = self.engine, self.state.global_step
         engine.wrapped = engine.view.training_forward = model
         if self.pace is not None and self.pace.plain is None:
-            self._measure_pace(batch)
+            measure_plain_pass(self.pace, self, batch)
         # Dropout draws from the global generator: start it from the step, so that a resumed run draws the same masks.
         torch.manual_seed(make_key(self.args.seed, "dropout", step, self._micro, world.rank()))
         if step == 0 and self._micro == 0:
@@ -159,22 +158,6 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
 
     def _method_at(self, step: int) -> Method:
         return self.curriculum.method_at(step, self.state.max_steps, self.method, self._plain)
-
-    def _measure_pace(self, batch: Batch) -> None:
-        """How long a plain pass takes here: before anything is drawn for the step, whose gradients it leaves empty."""
-        assert self.pace is not None
-        began, passes, view = time.perf_counter(), self.engine.view.passes, self.engine.view
-        apart = replace(batch)  # what a view remembers of a batch is not that of the step's
-
-        def plain_pass() -> None:
-            # FSDP would keep gradients that were not reduced, out of reach of `clear`
-            with nullcontext() if self.is_distributed_loading_by_transformers else self.engine.no_sync():
-                self._plain.accumulate(view, apart, self.engine, 1.0)
-
-        self.pace.measure(plain_pass)
-        self.engine.clear()
-        view.passes = passes
-        self.pace.leave_out(time.perf_counter() - began)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
