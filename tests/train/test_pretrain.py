@@ -12,7 +12,7 @@ from commands import sparring
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from sparring.errors import DataError, RunError, SettingError
+from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS, method
 from sparring.train import trainer as module
 from sparring.train.curriculum import Curriculum
@@ -323,7 +323,7 @@ def test_settings_that_do_not_go_together_are_refused(given, message):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"length": 64}, SettingError, "length"),
+        ({"length": 64}, ModelError, "length is 64"),
         ({"masking": "2"}, SettingError, "masking rate"),
         ({"batch_size": 4096}, DataError, "tokens"),
         ({"minimal_pairs": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),

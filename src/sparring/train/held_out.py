@@ -85,7 +85,9 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         passes, view.passes = view.passes, 0
         found = self._score(view)
         view.passes = passes
+        due = control.should_log
         self.trainer.log({f"held_out_{name}": round(value, 6) for name, value in found.items() if name != "targets"})
+        control.should_log = due  # that of the step itself, which the Trainer takes for done with any log
 
     def final(self) -> dict[str, Any]:
         """The scores of the finished model, in float32, as metrics.json holds them; empty without held-out text."""
