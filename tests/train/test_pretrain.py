@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import families
 import pytest
 import texts
 import torch
@@ -12,9 +13,9 @@ from commands import sparring
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
+from sparring.data.batch import Batch
 from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS, method
-from sparring.train import trainer as module
 from sparring.train.curriculum import Curriculum
 from sparring.train.finetune import finetune
 from sparring.train.options import FineTune
@@ -158,29 +159,17 @@ def test_a_ramp_needs_a_method_with_a_weight(folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_alums_variants_reach_their_documented_norms_in_a_run(folder, tmp_path, variant):
-    seen = []
-
-    given = texts.settings(
-        folder, tmp_path / "run", method="alum", steps=1,
-        settings={"variant": variant, "radius": 0.01, "step_size": 1.0, "noise": 0.001},
-    )  # fmt: skip
-    original = module.AdversarialTrainer.training_step
-
-    def step(self, *args, **kwargs):
-        loss = original(self, *args, **kwargs)
-        seen.append(self.engine.view.latest.abs().amax(-1))
-        return loss
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.AdversarialTrainer, "training_step", step)
-        pretrain(given)
-    (sizes,) = seen
-    if variant == "paper":
-        assert float(sizes.max()) == pytest.approx(0.01, rel=1e-5)
-    else:
-        assert torch.allclose(sizes, torch.ones_like(sizes), rtol=1e-3)
+@pytest.mark.parametrize(("variant", "size"), [("paper", 0.01), ("released", 1.0)])
+def test_alums_variants_reach_their_documented_norms_on_packed_documents(tiny, variant, size):
+    given = {"variant": variant, "radius": 0.01, "step_size": 1.0, "noise": 0.001}
+    run = families.Run("alum", tiny("bert-mlm"), **given)
+    inputs = families.lm_inputs("bert-mlm", (8, 8))
+    inputs["segments"] = torch.tensor([[1] * 3 + [2] * 5, [1] * 6 + [2] * 2])
+    run.step(Batch.from_inputs(inputs, key=7))
+    reached = run.deltas[-1].abs().amax(-1)
+    assert float(reached.max()) == pytest.approx(size, rel=1e-4)
+    if variant == "released":
+        assert float(reached.min()) == pytest.approx(size, rel=1e-4)
 
 
 # the pace
