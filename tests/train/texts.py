@@ -1,5 +1,6 @@
 """A small corpus with its tokenizer and a tiny model config, and settings of runs on them, also for other processes."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from sparring.data.corpus import Corpus
 from sparring.data.demo import reviews
 from sparring.data.vocabulary import train_tokenizer
 from sparring.train.pretrain_options import Pretrain
+
+gc.freeze()  # accelerate collects garbage whenever a run begins: spare it what the imports made
 
 SHAPE = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
