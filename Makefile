@@ -23,8 +23,8 @@ DEMO_RADII := 0.025x,0.05x
 # From text to a classifier, with ALUM at every stage: from scratch (tokenizer too), continual, fine-tuning.
 demo-pretrain: .venv/demo
 	rm -rf runs/demo-pretrain
-	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --size tiny --curriculum half --steps 400 --output runs/demo-pretrain/scratch
-	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --model runs/demo-pretrain/scratch --steps 100 --output runs/demo-pretrain/on
+	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --size tiny --curriculum half --steps 300 --output runs/demo-pretrain/scratch
+	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --model runs/demo-pretrain/scratch --steps 60 --output runs/demo-pretrain/on
 	$(BIN)/sparring train --model runs/demo-pretrain/on --method alum --epochs 2 --learning-rate 5e-4 --output runs/demo-pretrain/tuned
 DEMO_PRETRAIN := --method alum --length 64 --batch-size 16 --learning-rate 1e-3
 
