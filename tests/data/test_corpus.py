@@ -18,7 +18,7 @@ TEXT = "\n\n".join(PARAGRAPHS)
 
 def write(path, content):
     data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
     return path
 
 
@@ -40,6 +40,8 @@ MAKERS = {
     "bom.txt": lambda path: write(path, "\ufeff" + TEXT),
     "crlf.txt": lambda path: write(path, TEXT.replace("\n", "\r\n") + "\r\n \r\n\t\r\n"),
     "a.txt.gz": lambda path: write(path, TEXT + "\n"),
+    "A.TXT.GZ": lambda path: write(path, TEXT + "\n"),
+    "A.JSONL.Gz": lambda path: write(path, objects()),
     "wiki.tokens": lambda path: write(path, "\n \n\n" + TEXT),
     "a.jsonl": lambda path: write(path, objects()),
     "b.jsonl": lambda path: write(path, "\n" + objects().replace("\n", "\n\n") + '{"text": "  "}'),

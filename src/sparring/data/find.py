@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from .files import listed, nearest, printable
-from .sources import Hub, JsonLines, Parquet, Rows, Source, Text
+from .sources import Hub, JsonLines, Parquet, Rows, Source, Text, zipped
 
 TEXT_KINDS, JSON_KINDS = (".txt", ".text"), (".jsonl", ".ndjson")
 _OTHER = (".csv", ".tsv", ".json", ".xz", ".bz2", ".zip", ".tar", ".zst", ".pdf", ".docx", ".html", ".pkl", ".pickle")
@@ -137,7 +137,7 @@ def _file(path: Path, field: str) -> Found:
 
 
 def _check_text(path: Path, name: str, head: bytes) -> None:
-    if path.suffix.lower() == ".gz":
+    if zipped(path):
         try:
             with gzip.open(path) as file:
                 head = file.read(1 << 13)

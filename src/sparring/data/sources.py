@@ -97,7 +97,7 @@ class Text:
 
     def progress(self, place: Place) -> float:
         """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if self.path.suffix == ".gz" else 1))
+        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class JsonLines:
 
     def progress(self, place: Place) -> float:
         """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if self.path.suffix == ".gz" else 1))
+        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
 
 
 @dataclass(frozen=True)
@@ -339,5 +339,10 @@ def _cut_off(line: int, error: Exception) -> Bad:
     return Bad(line + 1, f"the compressed file is damaged from here on ({printable(str(error))})")
 
 
+def zipped(path: Path) -> bool:
+    """Whether a file is compressed, by its name."""
+    return path.suffix.lower() == ".gz"
+
+
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if zipped(path) else path.open("rb")  # type: ignore[return-value]
