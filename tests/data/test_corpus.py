@@ -256,6 +256,15 @@ def test_a_name_that_stands_for_nothing_is_refused(tmp_path):
         Corpus.open("demo", bad="ignore")
 
 
+def test_a_long_list_of_files_is_read_and_a_name_too_long_for_a_file_refused(tmp_path):
+    names = [str(write(tmp_path / f"{letter * 60}.txt", TEXT + letter)) for letter in "abcdefgh"]
+    assert len(Corpus.open(",".join(names * 9)).sources) == 72
+    with pytest.raises(DataError, match=r"zzz\.txt: cannot be read \("):
+        Corpus.open(f"{names[0]},{tmp_path / ('z' * 5000)}.txt")
+    with pytest.raises(DataError, match=r"~nobody-of-this-name/a\.txt: cannot be read \("):
+        Corpus.open("~nobody-of-this-name/a.txt")
+
+
 def test_another_field_can_be_named(tmp_path):
     assert texts(Corpus.open(write(tmp_path / "a.jsonl", objects(field="body")), field="body")) == PARAGRAPHS
     path = table(tmp_path / "a.parquet", name="body")

@@ -59,15 +59,19 @@ def demo_documents() -> tuple[str, ...]:
 def _parts(spec: str) -> list[str]:
     if not spec.strip():
         raise DataError("No corpus named. Name files, a folder, hub:NAME, or demo.")
-    if Path(spec).expanduser().exists():
-        return [spec]
+    try:
+        if Path(spec).expanduser().exists():
+            return [spec]
+    except (OSError, RuntimeError):
+        pass  # too long for one name, or a home folder that nobody has; said of the part that it is
     return [part.strip() for part in spec.split(",") if part.strip()]
 
 
 def _files(part: str, notes: list[str]) -> list[Path]:
     """The files that a path, folder or pattern stands for, sorted by name."""
-    path, name = Path(part).expanduser(), printable(part)
+    path, name = Path(part), printable(part)
     try:
+        path = path.expanduser()
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
             found = [p for p in inside if _kind(p) in (*TEXT_KINDS, *JSON_KINDS, ".parquet")]
@@ -90,10 +94,9 @@ def _files(part: str, notes: list[str]) -> list[Path]:
             if not found:
                 raise DataError(f"{name}: no file matches this pattern. Check it, and quote it in a shell.")
             return found
-    except OSError as error:
-        raise DataError(
-            f"{name}: cannot be read ({printable(error.strerror or str(error))}). Check the path."
-        ) from None
+    except (OSError, RuntimeError) as error:
+        why = printable(getattr(error, "strerror", None) or str(error))
+        raise DataError(f"{name}: cannot be read ({why}). Check the path.") from None
     if path.exists():
         raise DataError(f"{name}: this is not a regular file. Write the text to a file first.")
     hint = nearest(part.lower(), ["demo"])
