@@ -80,8 +80,9 @@ def test_several_files_are_read_side_by_side_in_step_with_their_sizes(tmp_path, 
 
 
 def test_globs_lists_folders_and_files_name_the_same_corpus(tmp_path):
-    inside = tmp_path / "in, side"
-    inside.mkdir()
+    inside = tmp_path / ".of a hidden folder" / "in, side"
+    (inside / ".cache").mkdir(parents=True)
+    write(inside / ".cache" / "old.txt", "what nobody wants to train on")
     for name in ("b.txt", "a.txt", "c.jsonl"):
         write(inside / name, objects() if name == "c.jsonl" else TEXT + name)
     write(inside / "README", "not text")
@@ -91,10 +92,10 @@ def test_globs_lists_folders_and_files_name_the_same_corpus(tmp_path):
     assert folder.notes == (
         f"{inside}: 1 files of other kinds than .txt, .jsonl (both also as .gz) or .parquet were left aside",
     )
-    assert Corpus.open(str(tmp_path / "**" / "?.*")).digest == folder.digest
+    assert Corpus.open(str(tmp_path / ".of*" / "**" / "?.*")).digest == folder.digest
     other = tmp_path / "other.txt"
     write(other, TEXT)
-    listed = Corpus.open(f"{other},{tmp_path}/in*/a.txt , demo")
+    listed = Corpus.open(f"{other},{inside.parent}/in*/a.txt , demo")
     assert [source.name for source in listed.sources] == [str(other), str(inside / "a.txt"), "demo"]
     assert listed.size is None and Corpus.open(other).size == len(TEXT.encode())
 

@@ -73,7 +73,7 @@ def _files(part: str, notes: list[str]) -> list[Path]:
     try:
         path = path.expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
             found = [p for p in inside if _kind(p) in (*TEXT_KINDS, *JSON_KINDS, ".parquet")]
             if not found:
                 what = f"only {listed(p.name for p in inside[:50])}" if inside else "nothing"
@@ -103,6 +103,10 @@ def _files(part: str, notes: list[str]) -> list[Path]:
     if path.parent.is_dir():
         hint = nearest(path.name, (p.name for p in path.parent.iterdir())) or hint
     raise DataError(f"{name}: there is no such file or folder.{hint or ' For a data set of the hub write hub:NAME.'}")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _kind(path: Path) -> str:
