@@ -10,6 +10,7 @@ from pyarrow import parquet
 from sparring.data import corpus as corpora
 from sparring.data import sources
 from sparring.data.corpus import Corpus
+from sparring.data.sources import Hub
 from sparring.errors import DataError, SettingError
 
 PARAGRAPHS = ["One line.", "Two\nlines, of which this is one.", "Über alles: 你好 🎈", "The last"]
@@ -331,6 +332,19 @@ class TestHub:
         found = list(corpus.documents())
         assert [text for _, text in found] == PARAGRAPHS
         assert texts(corpus, found[1][0]) == PARAGRAPHS[2:]
+
+    @pytest.mark.parametrize("begun_online", [True, False])
+    def test_a_reading_begun_with_the_cache_goes_on_with_the_hub_and_the_other_way_round(self, begun_online):
+        data = datasets.Dataset.from_dict({"text": [f"row {i}" for i in range(300)]})
+        online = Hub("hub:x", data.to_iterable_dataset(num_shards=3), "text", 300)
+        cached = Hub("hub:x", data, "text", 300, streamed=False)
+        first, second = (online, cached) if begun_online else (cached, online)
+        places = list(Corpus("x", [first]).documents())
+        for number in (0, 63, 64, 150, 298):
+            again = list(Corpus("x", [second]).documents(json.loads(json.dumps(places[number][0]))))
+            assert [text for _, text in again] == [f"row {i}" for i in range(number + 1, 300)]
+            back = again[(299 - number) // 2]
+            assert texts(Corpus("x", [first]), back[0])[:1] == [f"row {int(back[1][4:]) + 1}"][: 299 - int(back[1][4:])]
 
     def test_an_unreachable_hub_says_how_to_use_a_local_copy(self, monkeypatch):
         def load(*args, **kwargs):

@@ -246,6 +246,8 @@ class Hub:
         state, since, row, taken = start or (None, 0, 0, 0)
         first = row - since
         if self.streamed:
+            if state is None:
+                first = 0  # of a place written where the local cache was read, which counts from other rows
             stream = copy.deepcopy(self._stream)  # a stream remembers where its last reader stands
             if state is not None:
                 stream.load_state_dict(state)
