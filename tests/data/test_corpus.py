@@ -346,6 +346,19 @@ class TestHub:
             back = again[(299 - number) // 2]
             assert texts(Corpus("x", [first]), back[0])[:1] == [f"row {int(back[1][4:]) + 1}"][: 299 - int(back[1][4:])]
 
+    @pytest.mark.parametrize("good_rows", [0, 70])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_whatever_breaks_while_a_stream_is_read_is_one_clear_message(self, monkeypatch, good_rows, known):
+        def rows():
+            yield from ({"text": f"row {i}"} for i in range(good_rows))
+            raise RuntimeError("503 of the server\nand a long story")
+
+        features = datasets.Features({"text": datasets.Value("string")}) if known else None
+        broken = datasets.IterableDataset.from_generator(rows, features=features)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: broken)
+        with pytest.raises(DataError, match=r"hub:x: the data set cannot be read .*503 of the server\)"):
+            texts(Corpus.open("hub:x"))
+
     def test_an_unreachable_hub_says_how_to_use_a_local_copy(self, monkeypatch):
         def load(*args, **kwargs):
             raise ConnectionError("no network")

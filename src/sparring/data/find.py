@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from .files import listed, nearest, printable
-from .sources import Hub, JsonLines, Parquet, Rows, Source, Text, zipped
+from .sources import Hub, JsonLines, Parquet, Rows, Source, Text, reason, zipped
 
 TEXT_KINDS, JSON_KINDS = (".txt", ".text"), (".jsonl", ".ndjson")
 _OTHER = (".csv", ".tsv", ".json", ".xz", ".bz2", ".zip", ".tar", ".zst", ".pdf", ".docx", ".html", ".pkl", ".pickle")
@@ -165,7 +165,13 @@ def _hub(spec: str, field: str | None) -> Found:
         raise DataError(f"{printable(spec)}: write hub:NAME or hub:NAME:CONFIG, the name with its owner if it has one")
     name, config = match[1], match[2]
     data, streamed = _stream(name, config)
-    features: dict[str, Any] = data.features or next(iter(data), {})
+    try:
+        features: dict[str, Any] = data.features or next(iter(data), {})
+    except Exception as error:  # as many kinds as of loading it
+        raise DataError(
+            f"{spec}: the data set cannot be read ({reason(error)}). Check the connection and the name, or save it as "
+            ".parquet or .jsonl and name that."
+        ) from None
     texts = [
         key
         for key, kind in features.items()
@@ -190,8 +196,7 @@ def _stream(name: str, config: str | None) -> tuple[Any, bool]:
     try:
         return datasets.load_dataset(name, config, split="train", streaming=True), True
     except Exception as error:  # the library and the network raise many kinds; none of them helps as a traceback
-        first_line = printable(str(error).partition("\n")[0])[:300]
-        why = f"{type(error).__name__}: {first_line}"
+        why = reason(error)
         if not (isinstance(error, ConnectionError) or "onnect" in why or "ffline" in why):
             raise DataError(
                 f"hub:{name}: the data set cannot be loaded ({why}). Check name and config (hub:NAME:CONFIG), "
