@@ -10,6 +10,7 @@ from pyarrow import parquet
 from sparring.data import corpus as corpora
 from sparring.data import sources
 from sparring.data.corpus import Corpus
+from sparring.data.sources import Hub
 from sparring.errors import DataError, SettingError
 
 PARAGRAPHS = ["One line.", "Two\nlines, of which this is one.", "Über alles: 你好 🎈", "The last"]
@@ -18,7 +19,7 @@ TEXT = "\n\n".join(PARAGRAPHS)
 
 def write(path, content):
     data = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
     return path
 
 
@@ -40,6 +41,8 @@ MAKERS = {
     "bom.txt": lambda path: write(path, "\ufeff" + TEXT),
     "crlf.txt": lambda path: write(path, TEXT.replace("\n", "\r\n") + "\r\n \r\n\t\r\n"),
     "a.txt.gz": lambda path: write(path, TEXT + "\n"),
+    "A.TXT.GZ": lambda path: write(path, TEXT + "\n"),
+    "A.JSONL.Gz": lambda path: write(path, objects()),
     "wiki.tokens": lambda path: write(path, "\n \n\n" + TEXT),
     "a.jsonl": lambda path: write(path, objects()),
     "b.jsonl": lambda path: write(path, "\n" + objects().replace("\n", "\n\n") + '{"text": "  "}'),
@@ -78,8 +81,9 @@ def test_several_files_are_read_side_by_side_in_step_with_their_sizes(tmp_path, 
 
 
 def test_globs_lists_folders_and_files_name_the_same_corpus(tmp_path):
-    inside = tmp_path / "in, side"
-    inside.mkdir()
+    inside = tmp_path / ".of a hidden folder" / "in, side"
+    (inside / ".cache").mkdir(parents=True)
+    write(inside / ".cache" / "old.txt", "what nobody wants to train on")
     for name in ("b.txt", "a.txt", "c.jsonl"):
         write(inside / name, objects() if name == "c.jsonl" else TEXT + name)
     write(inside / "README", "not text")
@@ -89,10 +93,10 @@ def test_globs_lists_folders_and_files_name_the_same_corpus(tmp_path):
     assert folder.notes == (
         f"{inside}: 1 files of other kinds than .txt, .jsonl (both also as .gz) or .parquet were left aside",
     )
-    assert Corpus.open(str(tmp_path / "**" / "?.*")).digest == folder.digest
+    assert Corpus.open(str(tmp_path / ".of*" / "**" / "?.*")).digest == folder.digest
     other = tmp_path / "other.txt"
     write(other, TEXT)
-    listed = Corpus.open(f"{other},{tmp_path}/in*/a.txt , demo")
+    listed = Corpus.open(f"{other},{inside.parent}/in*/a.txt , demo")
     assert [source.name for source in listed.sources] == [str(other), str(inside / "a.txt"), "demo"]
     assert listed.size is None and Corpus.open(other).size == len(TEXT.encode())
 
@@ -254,6 +258,15 @@ def test_a_name_that_stands_for_nothing_is_refused(tmp_path):
         Corpus.open("demo", bad="ignore")
 
 
+def test_a_long_list_of_files_is_read_and_a_name_too_long_for_a_file_refused(tmp_path):
+    names = [str(write(tmp_path / f"{letter * 60}.txt", TEXT + letter)) for letter in "abcdefgh"]
+    assert len(Corpus.open(",".join(names * 9)).sources) == 72
+    with pytest.raises(DataError, match=r"zzz\.txt: cannot be read \("):
+        Corpus.open(f"{names[0]},{tmp_path / ('z' * 5000)}.txt")
+    with pytest.raises(DataError, match=r"~nobody-of-this-name/a\.txt: cannot be read \("):
+        Corpus.open("~nobody-of-this-name/a.txt")
+
+
 def test_another_field_can_be_named(tmp_path):
     assert texts(Corpus.open(write(tmp_path / "a.jsonl", objects(field="body")), field="body")) == PARAGRAPHS
     path = table(tmp_path / "a.parquet", name="body")
@@ -319,6 +332,32 @@ class TestHub:
         found = list(corpus.documents())
         assert [text for _, text in found] == PARAGRAPHS
         assert texts(corpus, found[1][0]) == PARAGRAPHS[2:]
+
+    @pytest.mark.parametrize("begun_online", [True, False])
+    def test_a_reading_begun_with_the_cache_goes_on_with_the_hub_and_the_other_way_round(self, begun_online):
+        data = datasets.Dataset.from_dict({"text": [f"row {i}" for i in range(300)]})
+        online = Hub("hub:x", data.to_iterable_dataset(num_shards=3), "text", 300)
+        cached = Hub("hub:x", data, "text", 300, streamed=False)
+        first, second = (online, cached) if begun_online else (cached, online)
+        places = list(Corpus("x", [first]).documents())
+        for number in (0, 63, 64, 150, 298):
+            again = list(Corpus("x", [second]).documents(json.loads(json.dumps(places[number][0]))))
+            assert [text for _, text in again] == [f"row {i}" for i in range(number + 1, 300)]
+            back = again[(299 - number) // 2]
+            assert texts(Corpus("x", [first]), back[0])[:1] == [f"row {int(back[1][4:]) + 1}"][: 299 - int(back[1][4:])]
+
+    @pytest.mark.parametrize("good_rows", [0, 70])
+    @pytest.mark.parametrize("known", [True, False])
+    def test_whatever_breaks_while_a_stream_is_read_is_one_clear_message(self, monkeypatch, good_rows, known):
+        def rows():
+            yield from ({"text": f"row {i}"} for i in range(good_rows))
+            raise RuntimeError("503 of the server\nand a long story")
+
+        features = datasets.Features({"text": datasets.Value("string")}) if known else None
+        broken = datasets.IterableDataset.from_generator(rows, features=features)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: broken)
+        with pytest.raises(DataError, match=r"hub:x: the data set cannot be read .*503 of the server\)"):
+            texts(Corpus.open("hub:x"))
 
     def test_an_unreachable_hub_says_how_to_use_a_local_copy(self, monkeypatch):
         def load(*args, **kwargs):

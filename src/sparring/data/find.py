@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError
 from .files import listed, nearest, printable
-from .sources import Hub, JsonLines, Parquet, Rows, Source, Text
+from .sources import Hub, JsonLines, Parquet, Rows, Source, Text, reason, zipped
 
 TEXT_KINDS, JSON_KINDS = (".txt", ".text"), (".jsonl", ".ndjson")
 _OTHER = (".csv", ".tsv", ".json", ".xz", ".bz2", ".zip", ".tar", ".zst", ".pdf", ".docx", ".html", ".pkl", ".pickle")
@@ -59,17 +59,21 @@ def demo_documents() -> tuple[str, ...]:
 def _parts(spec: str) -> list[str]:
     if not spec.strip():
         raise DataError("No corpus named. Name files, a folder, hub:NAME, or demo.")
-    if Path(spec).expanduser().exists():
-        return [spec]
+    try:
+        if Path(spec).expanduser().exists():
+            return [spec]
+    except (OSError, RuntimeError):
+        pass  # too long for one name, or a home folder that nobody has; said of the part that it is
     return [part.strip() for part in spec.split(",") if part.strip()]
 
 
 def _files(part: str, notes: list[str]) -> list[Path]:
     """The files that a path, folder or pattern stands for, sorted by name."""
-    path, name = Path(part).expanduser(), printable(part)
+    path, name = Path(part), printable(part)
     try:
+        path = path.expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
             found = [p for p in inside if _kind(p) in (*TEXT_KINDS, *JSON_KINDS, ".parquet")]
             if not found:
                 what = f"only {listed(p.name for p in inside[:50])}" if inside else "nothing"
@@ -90,16 +94,19 @@ def _files(part: str, notes: list[str]) -> list[Path]:
             if not found:
                 raise DataError(f"{name}: no file matches this pattern. Check it, and quote it in a shell.")
             return found
-    except OSError as error:
-        raise DataError(
-            f"{name}: cannot be read ({printable(error.strerror or str(error))}). Check the path."
-        ) from None
+    except (OSError, RuntimeError) as error:
+        why = printable(getattr(error, "strerror", None) or str(error))
+        raise DataError(f"{name}: cannot be read ({why}). Check the path.") from None
     if path.exists():
         raise DataError(f"{name}: this is not a regular file. Write the text to a file first.")
     hint = nearest(part.lower(), ["demo"])
     if path.parent.is_dir():
         hint = nearest(path.name, (p.name for p in path.parent.iterdir())) or hint
     raise DataError(f"{name}: there is no such file or folder.{hint or ' For a data set of the hub write hub:NAME.'}")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _kind(path: Path) -> str:
@@ -137,7 +144,7 @@ def _file(path: Path, field: str) -> Found:
 
 
 def _check_text(path: Path, name: str, head: bytes) -> None:
-    if path.suffix.lower() == ".gz":
+    if zipped(path):
         try:
             with gzip.open(path) as file:
                 head = file.read(1 << 13)
@@ -158,7 +165,13 @@ def _hub(spec: str, field: str | None) -> Found:
         raise DataError(f"{printable(spec)}: write hub:NAME or hub:NAME:CONFIG, the name with its owner if it has one")
     name, config = match[1], match[2]
     data, streamed = _stream(name, config)
-    features: dict[str, Any] = data.features or next(iter(data), {})
+    try:
+        features: dict[str, Any] = data.features or next(iter(data), {})
+    except Exception as error:  # as many kinds as of loading it
+        raise DataError(
+            f"{spec}: the data set cannot be read ({reason(error)}). Check the connection and the name, or save it as "
+            ".parquet or .jsonl and name that."
+        ) from None
     texts = [
         key
         for key, kind in features.items()
@@ -183,8 +196,7 @@ def _stream(name: str, config: str | None) -> tuple[Any, bool]:
     try:
         return datasets.load_dataset(name, config, split="train", streaming=True), True
     except Exception as error:  # the library and the network raise many kinds; none of them helps as a traceback
-        first_line = printable(str(error).partition("\n")[0])[:300]
-        why = f"{type(error).__name__}: {first_line}"
+        why = reason(error)
         if not (isinstance(error, ConnectionError) or "onnect" in why or "ffline" in why):
             raise DataError(
                 f"hub:{name}: the data set cannot be loaded ({why}). Check name and config (hub:NAME:CONFIG), "

@@ -97,7 +97,7 @@ class Text:
 
     def progress(self, place: Place) -> float:
         """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if self.path.suffix == ".gz" else 1))
+        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class JsonLines:
 
     def progress(self, place: Place) -> float:
         """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if self.path.suffix == ".gz" else 1))
+        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
 
 
 @dataclass(frozen=True)
@@ -245,14 +245,17 @@ class Hub:
         """The strings of the column; a missing one is a `Bad`, an empty one is passed over."""
         state, since, row, taken = start or (None, 0, 0, 0)
         first = row - since
+        rows: Iterator[Any]
         if self.streamed:
+            if state is None:
+                first = 0  # of a place written where the local cache was read, which counts from other rows
             stream = copy.deepcopy(self._stream)  # a stream remembers where its last reader stands
             if state is not None:
                 stream.load_state_dict(state)
-            rows: Iterator[Any] = iter(stream)
+            rows = iter(stream)
         else:
             rows = (self._stream[number] for number in range(first, len(self._stream)))
-        for number, found in enumerate(rows, first):
+        for number, found in enumerate(self._safely(rows), first):
             if number >= row:
                 text = _text(found.get(self._field), self._field, number + 1)
                 since = number - first
@@ -260,6 +263,15 @@ class Hub:
                 taken = 0
             if number + 1 - first >= self.EVERY:
                 state, first = (stream.state_dict() if self.streamed else None), number + 1
+
+    def _safely(self, rows: Iterator[Any]) -> Iterator[Any]:
+        try:
+            yield from rows
+        except Exception as error:  # the network and the data set's files raise many kinds
+            raise DataError(
+                f"{self.name}: the data set cannot be read on ({reason(error)}). Check the connection; training can be "
+                "resumed from its last checkpoint. Or save the data set as .parquet or .jsonl and name that."
+            ) from error
 
     def progress(self, place: Place) -> float:
         """By rows, of as many as the data set says it has."""
@@ -339,5 +351,15 @@ def _cut_off(line: int, error: Exception) -> Bad:
     return Bad(line + 1, f"the compressed file is damaged from here on ({printable(str(error))})")
 
 
+def reason(error: Exception) -> str:
+    """Kind and first line of an error, safe to print."""
+    return f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])[:300]}"
+
+
+def zipped(path: Path) -> bool:
+    """Whether a file is compressed, by its name."""
+    return path.suffix.lower() == ".gz"
+
+
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if zipped(path) else path.open("rb")  # type: ignore[return-value]
