@@ -7,9 +7,9 @@ The folder holds train.csv and a file of test rows, whose first half is for deve
 and whose second half is attacked where no dev.csv is beside it. Of each seed a mixture is made with all its baselines,
 all on the packaged MiniLM; `plain` is the clean adapter alone. Every model is attacked end to end, through its gate or
 its vote, by the known attacks and by those that were never seen in training or calibration; the mixture and `plain` by
-the temperature-calibrated attacker too. Each seed has its own test rows, the same for all its models. One JSON line a
-model and attack in benchmarks/results/mixture_on_real_data.jsonl; lines that are there already are not made again, and
-a job that was killed goes on.
+the temperature-calibrated attacker too, with the known attacks. Each seed has its own test rows, the same for all its
+models. One JSON line a model and attack in benchmarks/results/mixture_on_real_data.jsonl; lines that are there already
+are not made again, and a job that was killed goes on.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def measure(options: argparse.Namespace, name: str, model: Path, attack: str, se
         recipes=(recipe(attack, without=without_of(options.without), seed=seed, synonyms=options.synonyms),),
         data=str(rows_of(options, seed)[1]),
         frozen=tuple(int(part) for part in options.frozen.split(",")) if options.frozen else (),
-        calibrated=name in CALIBRATED,
+        calibrated=name in CALIBRATED and attack in KNOWN,
         output=Path(options.output) / "attacks" / f"{options.task}-{seed}" / name / attack,
         resume=True,
     )
@@ -145,7 +145,13 @@ def cost_of(name: str, model: Path, stages: dict[str, Any]) -> dict[str, Any]:
         trained = [stage for stage in trained if stage.startswith("full-")]
     elif name == "union":
         trained = ["union"]
-    weights = [*(model / "adapters").rglob("*.safetensors"), *model.glob("*.safetensors")]
+    adapters = model.parents[1] / "adapters" if model.parent.name == "exported" else model / "adapters"
+    if name == "plain":
+        adapters = adapters / "clean"
+    weights = [
+        *adapters.rglob("*.safetensors"),
+        *([] if name in ("plain", "constant") else model.glob("*.safetensors")),
+    ]
     return {
         "training_seconds": round(sum(stages[stage]["seconds"] for stage in needed), 1),
         "attack_seconds": round(sum(stages[stage]["seconds"] for stage in needed if stage in attacks), 1),
@@ -165,6 +171,7 @@ def main() -> None:
     parser.add_argument("--attack-rows", type=int, default=600)
     parser.add_argument("--examples", type=int, default=200, help="test rows of a seed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--attack-epochs", type=float, default=5.0)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -179,7 +186,7 @@ def main() -> None:
     quiet()
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     there = {tuple(line[key] for key in ("task", "seed", "model", "attack")) for line in map(json.loads, lines)}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         folder, metrics = make(options, seed)
         for name, model in models_of(folder).items():
             for attack in (*KNOWN, *UNKNOWN):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from sparring.evaluate.metrics import interval
 from sparring.methods import METHODS, Method
 
 DOCS = Path(__file__).resolve().parent
@@ -76,6 +77,7 @@ def pages() -> dict[Path, str]:
         new[attacks] = _filled(new[attacks], f"{name}-table", throughput_table(record))
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
+    new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
     for name, method in METHODS.items():
         card, own = DOCS / "methods" / f"{name}.md", [row for row in runs if row["method"] == name]
         new[card] = _filled(card.read_text("utf-8"), "settings", settings_table(method))
@@ -121,6 +123,53 @@ def mixture_cost_table() -> str:
         bytes_more = row["bytes_on_disk_for_one_more_attack"]
         lines[-1] += [str(row["bound"]), f"{row['peak_ratio']:.1f}x", f"{bytes_more / 1000:.0f}"]
     return _table(head, lines) + "\n\nMeasured with `python benchmarks/mixture_cost.py`."
+
+
+def mixture_results() -> str:
+    """A table a task: accuracy of each model under each attack over all seeds, with cost; nothing without records."""
+    path = DOCS.parent / "benchmarks" / "results" / "mixture_on_real_data.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    return "\n\n".join(
+        _task_results(task, [line for line in lines if line["task"] == task])
+        for task in dict.fromkeys(line["task"] for line in lines)
+    )
+
+
+def _task_results(task: str, lines: list[dict[str, Any]]) -> str:
+    attacks = list(dict.fromkeys(line["attack"] for line in lines))
+    titles = [f"{a}{'' if next(x['known'] for x in lines if x['attack'] == a) else ' (unknown)'}" for a in attacks]
+    head = ["model", "clean", *titles, "textfooler, calibrated", "training s", "of it attacks", "parameters", "MB"]
+    rows = []
+    for model in dict.fromkeys(line["model"] for line in lines):
+        own = [line for line in lines if line["model"] == model]
+        under = [_pooled([x for x in own if x["attack"] == attack], "under_attack") for attack in attacks]
+        costs = [max(x[key] for x in own) for key in ("trained_parameters", "bytes")]
+        seconds = [sum(x[key] for x in own) / len(own) for key in ("training_seconds", "attack_seconds")]
+        hot = [x for x in own if x["attack"] == "textfooler" and x["calibrated"] is not None]
+        rows.append([model, _pooled([x for x in own if x["attack"] == attacks[0]], "clean"), *under])
+        rows[-1] += [
+            _pooled(hot, "calibrated"),
+            *(f"{x:.0f}" for x in seconds),
+            f"{costs[0]:,}",
+            f"{costs[1] / 1e6:.1f}",
+        ]
+    seeds = sorted({line["seed"] for line in lines})
+    count = sum(next(x["examples"] for x in lines if x["seed"] == seed) for seed in seeds)
+    settings = ", ".join(f"{name} {value}" for name, value in lines[0]["settings"].items() if value is not None)
+    return (
+        f"**{task}**: {count} test rows over {len(seeds)} seeds ({settings}). Accuracy in percent with a 95 % Wilson "
+        f"interval over all rows.\n\n{_table(head, rows)}"
+    )
+
+
+def _pooled(lines: list[dict[str, Any]], key: str) -> str:
+    """Accuracy over the rows of all seeds."""
+    if not lines:
+        return ""
+    total = sum(line["examples"] for line in lines)
+    right = round(sum(line["examples"] * line[key] for line in lines))
+    low, high = interval(right, total)
+    return f"{_percent(right / total)} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def throughput_table(record: Any) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import Scores
 
-from sparring.attack.engine import Ask, Memory, Work, alone, play
+from sparring.attack.engine import PATIENCE, Ask, Memory, Work, alone, play
 
 
 def climb(service, start, steps):
@@ -38,6 +38,22 @@ def test_a_service_that_wants_to_be_asked_afresh_is():
     service = Scores(lambda x: x, remembered=False)
     list(play([(i, climb(service, 3, 1)) for i in range(2)], pool=1))
     assert service.items == [3, 4, 5, 3, 4, 5]
+
+
+def test_a_few_fresh_answers_wait_a_few_rounds_and_not_for_the_longest_search():
+    exact = Scores(lambda x: x, remembered=False)
+
+    def confirmed():
+        yield Ask(quick, [0])
+        (answer,) = yield Ask(exact, [1])
+        return answer
+
+    quick = Scores(lambda x: x)  # so that each round asks about two numbers more
+    ended = []
+    for key, _ in play([("long", climb(quick, 100, 20)), ("short", confirmed())]):
+        ended.append((key, len(quick.items)))
+    assert [key for key, _ in ended] == ["short", "long"]
+    assert ended[0][1] == 1 + 3 + 2 * PATIENCE + 2
 
 
 def test_searches_begin_only_when_there_is_room():

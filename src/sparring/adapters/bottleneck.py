@@ -41,10 +41,11 @@ class Bottleneck(Stack):
         h = inner.dropout(inner.dense(hidden_states))
         x = inner.LayerNorm(h + input_tensor) if self.kind == "pfeiffer" else h
         act = nn.functional.relu if self.kind == "pfeiffer" else nn.functional.silu
-        weights = self.rows(x).weights
-        p: dict[str, Any] = self.own()
-        if weights is not None:
-            p = {name: mixed(stacked, weights) for name, stacked in p.items()}
+        rows = self.rows(x)
+        p: dict[str, Any] = {
+            name: stacked[rows.blocks] if rows.weights is None else mixed(stacked, rows.weights)
+            for name, stacked in self.own().items()
+        }
         added = grouped(act(grouped(x, p["down"], p["down_bias"])), p["up"], p["up_bias"])
         return inner.LayerNorm(h + added + input_tensor)
 

@@ -28,7 +28,9 @@ class LoraStack(Stack):
         a: Tensor = self.own()["a"]
         b: Tensor = self.own()["b"]
         if rows.weights is None or rows.parameters:
-            if rows.weights is not None:
+            if rows.weights is None:
+                a, b = a[rows.blocks], b[rows.blocks]
+            else:
                 a, b = mixed(a, rows.weights), mixed(b, rows.weights)
             return grouped(grouped(x, a) * self.scaling, b, onto=y)
         # All K updates are one of rank K r, whose hidden units are weighted: those of weight zero add exact zeros.
@@ -45,10 +47,10 @@ class LinearStack(Stack):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, ..., I) to (B, ..., O)."""
-        weights = self.rows(x).weights
-        weight, bias = self.own()["weight"], self.own().get("bias")
+        rows = self.rows(x)
+        weights, weight, bias = rows.weights, self.own()["weight"], self.own().get("bias")
         if weights is None:
-            return grouped(x, weight, bias)
+            return grouped(x, weight[rows.blocks], None if bias is None else bias[rows.blocks])
         y = each(x, weight)
         if bias is not None:
             y = y + bias.reshape(len(bias), *[1] * (x.dim() - 1), -1)

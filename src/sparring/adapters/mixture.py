@@ -2,7 +2,7 @@
 
 Prediction for one example x, with one clean adapter and one a known attack:
 
-    1. H_k  = entropy of softmax(f(x; theta_0, adapter k))           all adapters in one batched forward
+    1. H_k  = entropy of softmax(f(x; theta_0, adapter k))           all adapters side by side in a batched forward
     2. beta = gate(H)                                                see gates.py: the published formula is not known
     3. f(x; theta_0, 1/m sum_i [ beta_i clean + (1 - beta_i) adversarial_i ])        a second forward
 
@@ -12,6 +12,7 @@ attacker meets the whole defence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,6 +31,9 @@ from .gates import Calibration, Gate, adapter_weights, coefficients, entropy
 from .lora import LinearStack, LoraStack
 from .rows import Rows, Stack, running
 from .shape import AdapterShape
+
+AT_ONCE = 3
+"""Adapters in one forward on a processor: more copies of a batch fall out of its caches, and cost more than a share."""
 
 Space = Literal["updates", "parameters"]
 HeadPolicy = Literal["shared", "mixed"]
@@ -116,10 +120,10 @@ class AdapterMixture(nn.Module):
         output_attentions: bool | None = None,
         **more: Any,
     ) -> Any:
-        """Two forward passes of the base, of B (m + 1) and of B rows; one in the baselines. Returns `MixtureOutput`.
+        """Forward passes of the base over B (m + 1) rows in all, then one over B rows; the baselines spare the latter.
 
-        Arguments are those of the base. A row that one adapter has alone gets that adapter's logits from the first
-        pass, so that the coefficients 0 and 1 are the adapters themselves, bit for bit.
+        Arguments are those of the base, the result is a `MixtureOutput`. A row that one adapter has alone gets that
+        adapter's logits of the first passes, so that the coefficients 0 and 1 are the adapters themselves, bit for bit.
         """
         given = {"input_ids": input_ids, "attention_mask": attention_mask, **more}
         inputs = {name: x for name, x in given.items() if x is not None}
@@ -176,7 +180,8 @@ class AdapterMixture(nn.Module):
     @property
     def row_copies(self) -> tuple[int, ...]:
         """How often each row is embedded, in each run of the embedding within one forward: `ModelView` must know."""
-        return (len(self.names), 1) if self.combine == "mixup" else (len(self.names),)
+        copies = tuple(len(piece) for piece in self._pieces())
+        return (*copies, 1) if self.combine == "mixup" else copies
 
     input_modalities = ("text",)
 
@@ -197,15 +202,24 @@ class AdapterMixture(nn.Module):
     # what it is made of
 
     def adapter_logits(self, **inputs: Any) -> Tensor:
-        """(B, K, C) logits of all adapters alone: one forward of K blocks of rows, one block an adapter."""
-        k, rows = len(self.names), _length(inputs)
-        blocks = {
-            name: x.repeat(k, *[1] * (x.dim() - 1)) if isinstance(x, Tensor) and x.dim() and len(x) == rows else x
-            for name, x in inputs.items()
-        }
-        with running(Rows(k * rows)):
-            logits: Tensor = self.base(**blocks).logits
-        return logits.reshape(k, rows, -1).transpose(0, 1)
+        """(B, K, C) logits of all adapters alone: K blocks of rows, one block an adapter."""
+        rows, found = _length(inputs), []
+        for piece in self._pieces():
+            k = len(piece)
+            blocks = {
+                name: x.repeat(k, *[1] * (x.dim() - 1)) if isinstance(x, Tensor) and x.dim() and len(x) == rows else x
+                for name, x in inputs.items()
+            }
+            with running(Rows(k * rows, blocks=slice(piece.start, piece.stop))):
+                found.append(self.base(**blocks).logits.reshape(k, rows, -1))
+        return torch.cat(found).transpose(0, 1)
+
+    def _pieces(self) -> list[range]:
+        """Numbers of the adapters that one forward evaluates: all of them on a GPU, a few at a time on a processor."""
+        k = len(self.names)
+        pieces = -(-k // AT_ONCE) if self.device.type == "cpu" else 1
+        bounds = [k * i // pieces for i in range(pieces + 1)]
+        return [range(first, end) for first, end in pairwise(bounds)]
 
     def mixed(self, weights: Tensor, **inputs: Any) -> Any:
         """The base's output with each row's own mixture: weights (B, K), what each adapter weighs there."""

@@ -6,7 +6,7 @@ It lies beside the model, not in it: layers keep no state, so several threads ma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,15 @@ from ..errors import ModelError
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """weights: (B, K) how much of each of the K adapters a row has. None: the rows are K blocks, one an adapter."""
+    """weights: (B, K) how much of each of the K adapters a row has. None: the rows are blocks, one an adapter."""
 
     count: int
-    """Rows in the pass: B, or B K in blocks."""
+    """Rows in the pass: B, or B times the number of blocks."""
     weights: Tensor | None = None
     parameters: bool = False
     """Mix the parameters of adapters, not what they add to an activation."""
+    blocks: slice = field(default_factory=lambda: slice(None))
+    """Whose blocks they are."""
 
 
 _RUNNING: ContextVar[Rows | None] = ContextVar("rows of the running pass", default=None)

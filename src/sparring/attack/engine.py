@@ -19,6 +19,8 @@ T = TypeVar("T")
 K = TypeVar("K")
 GATHERED = 128
 """Items of a service with fresh answers that make a batch worth its while."""
+PATIENCE = 4
+"""Rounds that fewer of them wait: an example that waits to be confirmed is not written yet, and would be lost."""
 
 
 class Service(Protocol):
@@ -28,7 +30,8 @@ class Service(Protocol):
     """What the time is booked on."""
     remembered: bool
     """Whether an answer may be given again without asking; false where a fresh one is the point. Questions for fresh
-    answers come one by one: they wait for each other until there are GATHERED, or nothing else goes on."""
+    answers come one by one: they wait for each other until there are GATHERED or nothing else goes on, for PATIENCE
+    rounds at most."""
 
     def answer(self, items: Sequence[Any]) -> Sequence[Any]:
         """One answer an item, in their order. Items are hashable and come without duplicates."""
@@ -96,6 +99,7 @@ def play(
     memory, work = memory or Memory(), work or Work()
     source = iter(searches)
     running: list[tuple[K, Search[T], Ask]] = []
+    waited: dict[int, int] = {}
     waiting = 0
     while True:
         while waiting < pool:
@@ -112,7 +116,7 @@ def play(
             waiting += len(ask.items)
         if not running:
             return
-        fresh = _answer(_ready([ask for _, _, ask in running]), memory, work)
+        fresh = _answer(_ready([ask for _, _, ask in running], waited), memory, work)
         still: list[tuple[K, Search[T], Ask]] = []
         waiting = 0
         for key, search, ask in running:
@@ -128,13 +132,22 @@ def play(
         running = still
 
 
-def _ready(asks: list[Ask]) -> list[Ask]:
-    """The questions to services that have enough of them by now; all, if none has."""
+def _ready(asks: list[Ask], waited: dict[int, int]) -> list[Ask]:
+    """The questions to services that have enough of them by now, or are asked for long enough; all, if none is.
+
+    waited: by id of a service, the rounds that it has been passed over; kept here.
+    """
     counts: dict[int, int] = {}
     for ask in asks:
         counts[id(ask.service)] = counts.get(id(ask.service), 0) + len(ask.items)
-    ready = [ask for ask in asks if ask.service.remembered or counts[id(ask.service)] >= GATHERED]
-    return ready or asks
+    chosen = {
+        id(ask.service)
+        for ask in asks
+        if ask.service.remembered or counts[id(ask.service)] >= GATHERED or waited.get(id(ask.service), 0) >= PATIENCE
+    } or set(counts)
+    for service in counts:
+        waited[service] = 0 if service in chosen else waited.get(service, 0) + 1
+    return [ask for ask in asks if id(ask.service) in chosen]
 
 
 def _answer(asks: list[Ask], memory: Memory, work: Work) -> dict[int, dict[Hashable, Any]]:
