@@ -7,8 +7,8 @@ update, as measured in the run itself. What a step takes beyond that is draws, p
 
 import re
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -131,12 +131,28 @@ def measure_plain_pass(pace: Pace, trainer: "AdversarialTrainer", batch: Batch) 
     began, plain, engine = time.perf_counter(), Standard(), trainer.engine
     apart, passes = replace(batch), engine.view.passes  # what a view remembers of a batch is not that of the step's
 
-    def plain_pass() -> None:
-        # FSDP would keep gradients that were not reduced, out of reach of `clear`
-        with nullcontext() if trainer.is_distributed_loading_by_transformers else engine.no_sync():
-            plain.accumulate(engine.view, apart, engine, 1.0)
-
-    pace.measure(plain_pass)
+    with _gradients_within_reach(trainer):
+        pace.measure(lambda: plain.accumulate(engine.view, apart, engine, 1.0))
     engine.clear()
     engine.view.passes = passes
     pace.leave_out(time.perf_counter() - began)
+
+
+@contextmanager
+def _gradients_within_reach(trainer: "AdversarialTrainer") -> Iterator[None]:
+    """Passes inside leave their gradients where `engine.clear` finds them, and the process's own as far as can be."""
+    if not trainer.is_distributed_loading_by_transformers:
+        with trainer.engine.no_sync():
+            yield
+        return
+    # FSDP keeps gradients whose reduction waits for a later micro-batch in buffers of its own, and the Trainer has
+    # already told it to wait: reduce them at once, then wait again
+    trainer.model.set_requires_gradient_sync(True)
+    try:
+        yield
+    finally:
+        if not trainer.accelerator.sync_gradients:
+            if trainer.model.config.distributed_config.dp_replicate_size > 1:
+                trainer.model.set_requires_all_reduce(False)
+            else:
+                trainer.model.set_requires_gradient_sync(False)
