@@ -21,7 +21,7 @@ from sparring.train.curriculum import Curriculum, first_step_after
 from sparring.train.curve import draw_curve
 from sparring.train.finetune import finetune
 from sparring.train.options import FineTune
-from sparring.train.pace import plain_steps
+from sparring.train.pace import Pace, plain_steps
 from sparring.train.pretrain import pretrain, settings_of
 from sparring.train.pretrain_options import Pretrain
 from sparring.train.stream import Stream, lanes_of
@@ -187,6 +187,15 @@ def test_the_learning_curve_is_drawn_from_the_log(run):
     assert all(label in picture for label in ("training, task", "training, smooth", "held out", "adversary enters"))
 
 
+def test_a_picture_that_cannot_be_written_is_one_message_and_leaves_nothing(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss_task": 2.0}\n')
+    (tmp_path / "curve.svg").mkdir()
+    with pytest.raises(RunError, match=r"cannot write .*curve\.svg"):
+        draw_curve(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.svg", "log.jsonl"]
+
+
 # curricula
 
 
@@ -258,6 +267,17 @@ def test_the_passes_of_a_step_are_those_of_its_cost_line(name, given, units):
 
 def test_every_cost_line_can_be_counted():
     assert all(plain_steps(kind()) >= 1 for kind in METHODS.values())
+
+
+def test_the_share_of_the_bound_is_left_out_where_a_method_makes_its_own_updates():
+    pace = Pace(100, torch.device("cpu"))
+    pace.plain = pace.update = 0.01
+    reports = []
+    for name in ("mat", "alum"):
+        pace.start()
+        pace.stop(method(name), 1)
+        reports.append(pace.report())
+    assert [sorted(report) for report in reports] == [["tokens_per_second"], ["share_of_bound", "tokens_per_second"]]
 
 
 # the stream
@@ -350,6 +370,15 @@ def test_a_run_does_not_go_on_with_another_corpus_or_other_settings(folder, run,
         pretrain(texts.settings(folder, output, corpus=str(corpus), masking="0.2"), resume=True)
     corpus.write_text(corpus.read_text() + "One more.\n")
     with pytest.raises(RunError, match=r"text\.txt has changed since the run"):
+        pretrain(given, resume=True)
+
+
+def test_what_a_run_killed_before_it_began_leaves_is_explained(folder, tmp_path):
+    (tmp_path / "run" / "tokenizer").mkdir(parents=True)
+    given = texts.settings(folder, tmp_path / "run")
+    with pytest.raises(RunError, match="delete it if a run was killed there before it began"):
+        pretrain(given)
+    with pytest.raises(RunError, match="delete the folder and start again"):
         pretrain(given, resume=True)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..data.batch import Batch
-from ..methods.base import Method
+from ..methods.base import GradientMethod, Method
 from ..methods.standard import Standard
 
 if TYPE_CHECKING:
@@ -52,10 +52,9 @@ class Pace:
         """Seconds of a plain forward and backward over one micro-batch; None until measured."""
         self.update: float | None = None
         """Seconds of clipping and the optimiser's step; None until measured."""
-        self.seconds = 0.0
-        """Of all steps of this call."""
         self._recent, self._steps = 0.0, 0
         self._passes, self._updates = 0.0, 0.0
+        self._bounded = True
         self._began: float | None = None
         self._update_began: float | None = None
         self._updates_seen = 0
@@ -103,11 +102,11 @@ class Pace:
             return
         took = time.perf_counter() - self._began
         self._began = None
-        self.seconds += took
         self._recent += took
         self._steps += 1
         self._passes += micro_batches * plain_steps(method)
         self._updates += plain_steps(method)
+        self._bounded &= isinstance(method, GradientMethod)
 
     def settle(self) -> None:
         """Wait for what a GPU has yet to do."""
@@ -115,14 +114,18 @@ class Pace:
             torch.cuda.synchronize(self.device)
 
     def report(self) -> dict[str, float]:
-        """Tokens per second and the share of the bound since the last report; nothing if there was no step."""
+        """Tokens per second and the share of the bound since the last report; nothing if there was no step.
+
+        Without the share where a method made its updates itself: they are not timed, and the bound would be too low.
+        """
         if not self._steps:
             return {}
         found = {"tokens_per_second": round(self.tokens_per_step * self._steps / self._recent, 1)}
-        if self.plain is not None and self.update is not None:
+        if self._bounded and self.plain is not None and self.update is not None:
             bound = self._passes * self.plain + self._updates * self.update
             found["share_of_bound"] = round(bound / self._recent, 4)
         self._recent, self._passes, self._updates, self._steps = 0.0, 0.0, 0.0, 0
+        self._bounded = True
         return found
 
 

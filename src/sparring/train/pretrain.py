@@ -176,8 +176,12 @@ def pretrain(
         **held_out.final(),
         **follow_up.scores(trainer, tokenizer, text.held_out, report, progress),
     }
-    if world.rank() == 0 and not draw_curve(output, adversary_from=_first_adversarial_step(settings)):
-        report("no picture of the learning curve: pip install 'sparring[plot]'")
+    if world.rank() == 0:
+        try:
+            if not draw_curve(output, adversary_from=_first_adversarial_step(settings)):
+                report("no picture of the learning curve: pip install 'sparring[plot]'")
+        except RunError as error:
+            report(f"no picture of the learning curve: {error}")
     try:
         tuned = follow_up.finetune(report, callbacks)
     except Interrupted as error:
