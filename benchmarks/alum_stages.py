@@ -10,10 +10,12 @@ passes of the model, 11/6 as many steps; `alum` with the half curriculum. Contin
 
 Tasks are folders with train.csv and dev.csv (text, perhaps text_pair, label). Every run is one line of
 benchmarks/results/alum_stages.jsonl, and none is made twice; one that was cut off goes on from its last checkpoint.
-Seeds take turns from the outside, so that what is there is always comparable.
+Runs of other settings, text or tasks are of another scale: they have folders and a table of their own. Seeds take turns
+from the outside, so that what is there is always comparable.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -49,7 +51,7 @@ def settings_of(stage: str, arm: str, seed: int, options: argparse.Namespace) ->
         "save_every": max(1, steps // 40),
         "keep": 1,
         "seed": seed,
-        "output": str(options.work / f"{stage}-{arm}-{seed}"),
+        "output": str(options.work / f"{stage}-{arm}-{seed}-{mark(_scale(options))}"),
     }
     if scratch:
         given |= {"size": options.size, "vocab": options.vocab, "learning_rate": options.learning_rate}
@@ -79,7 +81,7 @@ def tuned(model: str, task: str, data: Path, method: str, seed: int, options: ar
     from sparring.attack import attack, recipes
     from sparring.data.load import load
 
-    output = options.work / "tuned" / f"{Path(model).name}-{task}-{method}-{seed}"
+    output = options.work / "tuned" / f"{Path(model).name}-{task}-{method}-{seed}-{mark(_scale(options))}"
     shutil.rmtree(output, ignore_errors=True)
     run = FineTune(
         model=model,
@@ -181,9 +183,14 @@ def _scale(options: argparse.Namespace) -> dict[str, Any]:
     """What makes rows comparable: rows of another scale are other rows."""
     names = (
         "size", "vocab", "length", "batch_size", "steps", "continual_steps", "masking", "learning_rate",
-        "continual_learning_rate", "rows", "epochs", "tuning_rate", "recipe", "attacked", "budget",
+        "continual_learning_rate", "rows", "epochs", "tuning_rate", "recipe", "attacked", "budget", "corpus", "pairs",
     )  # fmt: skip
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in names} | {"tasks": sorted(options.task)}
+
+
+def mark(scale: dict[str, Any]) -> str:
+    """A short name of a scale, for folders and tables."""
+    return hashlib.sha256(json.dumps(scale, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
@@ -201,24 +208,31 @@ def _record(row: dict[str, Any], results: Path) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown. Accuracies are pooled over seeds, with Wilson's 95 % interval of all examples; losses are means."""
-    from statistics import mean
+    """Markdown, one part a scale. Everything is a mean over seeds with the range of the seeds.
 
+    Seeds are asked about the same examples, so together they are no larger a sample: beside an accuracy is Wilson's
+    95 % interval of one seed's examples at that mean.
+    """
+    scales: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        scales.setdefault(mark(row["scale"]), row["scale"])
+    parts = []
+    for name, scale in scales.items():
+        said = ", ".join(f"{key} {value}" for key, value in scale.items())
+        parts.append(f"Scale {name}: {said}\n\n{_table([row for row in rows if row['scale'] == scale])}")
+    return "\n\n".join(parts)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
     lines = ["| stage | arm | seeds | steps | held-out loss | minimal pairs |", "|---|---|---|---|---|---|"]
     for stage, arms in STAGES.items():
         for arm in arms:
             found = [r for r in rows if (r["stage"], r["arm"], r["kind"]) == (stage, arm, "pretrain")]
             if found:
-                loss = f"{mean(r['held_out']['loss'] for r in found):.3f}" if "held_out" in found[0] else ""
-                spread = [r["held_out"]["loss"] for r in found if "held_out" in r]
-                loss += f" ({min(spread):.3f} to {max(spread):.3f})" if len(spread) > 1 else ""
-                pairs = [
-                    (r["minimal_pairs"]["accuracy"], r["minimal_pairs"]["pairs"]) for r in found if "minimal_pairs" in r
-                ]
-                lines.append(
-                    f"| {stage} | {arm} | {len(found)} | {found[0]['steps']} | {loss} | "
-                    f"{_pooled(pairs) if pairs else ''} |"
-                )
+                loss = _mean([r["held_out"]["loss"] for r in found if "held_out" in r], 1.0, ".3f")
+                pairs = [r["minimal_pairs"] for r in found if "minimal_pairs" in r]
+                right = _accuracy([(one["accuracy"], one["pairs"]) for one in pairs])
+                lines.append(f"| {stage} | {arm} | {len(found)} | {found[0]['steps']} | {loss} | {right} |")
     lines += [
         "",
         "| stage | arm | fine-tuned on | with | seeds | dev | under attack |",
@@ -231,18 +245,29 @@ def table(rows: list[dict[str, Any]]) -> str:
                 who = (stage, arm, task, method)
                 found = [r for r in rows if (r["stage"], r["arm"], r.get("task"), r.get("method")) == who]
                 if found:
-                    clean = _pooled([(r["eval"]["accuracy"], r["dev_rows"]) for r in found])
-                    held = _pooled([(r["attack"]["under_attack"], r["attack"]["examples"]) for r in found])
+                    clean = _accuracy([(r["eval"]["accuracy"], r["dev_rows"]) for r in found])
+                    held = _accuracy([(r["attack"]["under_attack"], r["attack"]["examples"]) for r in found])
                     lines.append(f"| {stage} | {arm} | {task} | {method} | {len(found)} | {clean} | {held} |")
     return "\n".join(lines)
 
 
-def _pooled(parts: list[tuple[float, int]]) -> str:
+def _mean(values: list[float], scale: float, form: str) -> str:
+    """The mean, and the range if there are several."""
+    if not values:
+        return ""
+    shown = [format(scale * value, form) for value in (sum(values) / len(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(values) > 1 else shown[0]
+
+
+def _accuracy(parts: list[tuple[float, int]]) -> str:
+    """Of (share, examples) a seed, in per cent."""
     from sparring.evaluate.metrics import interval
 
-    right, total = sum(round(share * n) for share, n in parts), sum(n for _, n in parts)
-    low, high = interval(right, total)
-    return f"{100 * right / total:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    if not parts:
+        return ""
+    examples = min(n for _, n in parts)
+    low, high = interval(round(examples * sum(share for share, _ in parts) / len(parts)), examples)
+    return f"{_mean([share for share, _ in parts], 100, '.1f')} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 if __name__ == "__main__":

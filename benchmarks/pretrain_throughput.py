@@ -108,6 +108,7 @@ def main() -> None:
             "device": device, "precision": precision, "compile": options.compile, "family": options.family,
             "size": options.size, "length": options.length, "batch_size": options.batch_size,
             "accumulation": options.accumulation, "activation_checkpointing": options.activation_checkpointing,
+            "corpus": options.corpus, "vocab": options.vocab, "steps": options.steps, "rounds": options.rounds,
         }  # fmt: skip
         before = (
             [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
@@ -123,8 +124,6 @@ def main() -> None:
         rates = {name: [one["tokens_per_second"] for one in runs] for name, runs in found.items()}
         ratio = statistics.median(a / b for a, b in zip(rates["standard"], rates["alum"], strict=True))
         row = setting | {
-            "rounds": options.rounds,
-            "steps": options.steps,
             "tokens_per_second": {name: round(statistics.median(values), 1) for name, values in rates.items()},
             "share_of_bound": {
                 name: round(statistics.median(one["share_of_bound"] for one in runs), 3) for name, runs in found.items()

@@ -1,5 +1,6 @@
 """Held-out loss, sentence scores and minimal pairs, against what a plain forward pass gives."""
 
+import copy
 import json
 import math
 
@@ -211,3 +212,19 @@ def test_padding_of_shorter_sentences_does_not_matter(tiny, tokenizer):
     alone = [score_sentences(model, tokenizer, [s], causal=False)[0] for s in SENTENCES]
     assert [s.total for s in together] == pytest.approx([s.total for s in alone], abs=1e-9)
     assert tokenizer.pad_token_id == PAD
+
+
+def test_text_as_it_comes_is_cut_at_tokens_and_may_be_empty(tiny, tokenizer):
+    model = tiny("bert-mlm")
+    cut = score_sentences(model, tokenizer, ["the cats sleep on the mat", "", "cats"], causal=False, cut=4)
+    whole = score_sentences(model, tokenizer, ["the cats", "cats"], causal=False)
+    assert [score.tokens for score in cut] == [2, 0, 1]
+    assert [score.total for score in cut] == pytest.approx([whole[0].total, 0.0, whole[1].total])
+
+
+def test_a_tokenizer_without_padding_scores_sentences_of_several_lengths(tiny, plain):
+    model, bare = tiny("gpt2-lm"), copy.deepcopy(plain)
+    bare.pad_token = None
+    assert score_sentences(model, bare, SENTENCES[:2], causal=True) == pytest.approx(
+        score_sentences(model, plain, SENTENCES[:2], causal=True)
+    )

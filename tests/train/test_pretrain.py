@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 from sparring.data.batch import Batch
 from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS, method
-from sparring.train.curriculum import Curriculum
+from sparring.train import follow_up
+from sparring.train.curriculum import Curriculum, first_step_after
 from sparring.train.curve import draw_curve
 from sparring.train.finetune import finetune
 from sparring.train.options import FineTune
-from sparring.train.pace import plain_steps
+from sparring.train.pace import Pace, plain_steps
 from sparring.train.pretrain import pretrain, settings_of
 from sparring.train.pretrain_options import Pretrain
 from sparring.train.stream import Stream, lanes_of
@@ -123,6 +124,46 @@ def test_minimal_pairs_fine_tuning_and_corrupt_lines_are_in_the_metrics(folder, 
     assert 0 <= metrics["finetune"]["demo"]["standard"]["accuracy"] <= 1
 
 
+def test_a_causal_model_with_a_trained_tokenizer_compares_minimal_pairs_and_resumes_with_the_same(folder, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"good": "The food was good.", "bad": "The food good was, was it."}) + "\n")
+    given = {"family": "gpt2", "tokenizer": "bpe", "vocab": 400, "steps": 2, "minimal_pairs": str(pairs)}
+    settings = texts.settings(folder, tmp_path / "run", **given)
+    metrics = pretrain(settings)
+    assert metrics["minimal_pairs"]["pairs"] == 1
+    assert metrics["minimal_pairs"]["first_token_scored"] is False  # nothing stands in front of it in training
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert pretrain(settings, resume=True)["minimal_pairs"] == metrics["minimal_pairs"]
+
+
+def test_what_cannot_be_scored_at_the_end_is_reported_and_the_rest_is_kept(folder, run, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise DataError("no such luck")
+
+    monkeypatch.setattr(follow_up, "finetune", refuse)
+    (tmp_path / "empty.txt").write_text("\u200b\n\n" + (folder / "text.txt").read_text())
+    settings = texts.settings(
+        folder, tmp_path / "run", steps=1, eval_corpus=str(tmp_path / "empty.txt"), finetune="demo", pseudo_texts=1
+    )
+    metrics = pretrain(settings)
+    assert metrics["not_scored"] == {
+        "pseudo": "there is no token to score",
+        "finetune demo standard": "no such luck",
+    }
+    assert metrics == json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_a_held_out_loss_that_is_not_finite_is_logged_and_fatal_at_the_end_alone(folder, tmp_path, monkeypatch):
+    def diverged(*args, **kwargs):
+        raise ModelError("the weights have diverged")
+
+    monkeypatch.setattr("sparring.train.held_out.held_out", diverged)
+    with pytest.raises(ModelError, match="diverged"):
+        pretrain(texts.settings(folder, tmp_path / "run"))
+    assert logged(tmp_path / "run", "held_out_loss") == {3: "nan", 6: "nan"}
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
 def test_frozen_embeddings_stay_and_lower_layers_move_less(folder, run, tmp_path):
     start = run()
     given = {"model": str(start), "learning_rate": 1e-4, "schedule": "constant", "weight_decay": 0.0, "steps": 2}
@@ -144,6 +185,15 @@ def test_the_learning_curve_is_drawn_from_the_log(run):
     assert draw_curve(output, adversary_from=3)
     picture = (output / "curve.svg").read_text()
     assert all(label in picture for label in ("training, task", "training, smooth", "held out", "adversary enters"))
+
+
+def test_a_picture_that_cannot_be_written_is_one_message_and_leaves_nothing(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss_task": 2.0}\n')
+    (tmp_path / "curve.svg").mkdir()
+    with pytest.raises(RunError, match=r"cannot write .*curve\.svg"):
+        draw_curve(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.svg", "log.jsonl"]
 
 
 # curricula
@@ -168,6 +218,12 @@ def test_the_weight_rises_in_equal_steps_once_the_adversary_is_in():
     assert done[:5] == [plain] * 5
     assert [one.weight for one in done[5:]] == [1.0, 2.0, 3.0, 4.0, 4.0]
     assert done[8] is given
+
+
+@pytest.mark.parametrize(("share", "total", "first"), [(0.07, 100, 7), (0.29, 100, 29), (0.5, 5, 3), (1.0, 9, 9)])
+def test_the_adversary_enters_behind_exactly_the_share(share, total, first):
+    assert first_step_after(share, total) == first
+    assert share == 1 or Curriculum(start=share).first_step(total) == first
 
 
 def test_a_ramp_needs_a_method_with_a_weight(folder, tmp_path):
@@ -211,6 +267,17 @@ def test_the_passes_of_a_step_are_those_of_its_cost_line(name, given, units):
 
 def test_every_cost_line_can_be_counted():
     assert all(plain_steps(kind()) >= 1 for kind in METHODS.values())
+
+
+def test_the_share_of_the_bound_is_left_out_where_a_method_makes_its_own_updates():
+    pace = Pace(100, torch.device("cpu"))
+    pace.plain = pace.update = 0.01
+    reports = []
+    for name in ("mat", "alum"):
+        pace.start()
+        pace.stop(method(name), 1)
+        reports.append(pace.report())
+    assert [sorted(report) for report in reports] == [["tokens_per_second"], ["share_of_bound", "tokens_per_second"]]
 
 
 # the stream
@@ -306,6 +373,15 @@ def test_a_run_does_not_go_on_with_another_corpus_or_other_settings(folder, run,
         pretrain(given, resume=True)
 
 
+def test_what_a_run_killed_before_it_began_leaves_is_explained(folder, tmp_path):
+    (tmp_path / "run" / "tokenizer").mkdir(parents=True)
+    given = texts.settings(folder, tmp_path / "run")
+    with pytest.raises(RunError, match="delete it if a run was killed there before it began"):
+        pretrain(given)
+    with pytest.raises(RunError, match="delete the folder and start again"):
+        pretrain(given, resume=True)
+
+
 # mistakes
 
 
@@ -341,6 +417,14 @@ def test_settings_that_do_not_go_together_are_refused(given, message):
 def test_what_cannot_be_is_said_before_anything_is_written(folder, tmp_path, given, error, message):
     with pytest.raises((error,), match=message):
         pretrain(texts.settings(folder, tmp_path / "run", **given))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_minimal_pair_that_is_too_long_is_named_before_anything_is_written(folder, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"good": "good " * 40, "bad": "bad " * 40}) + "\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl: sentence 1 .* reads at most 32"):
+        pretrain(texts.settings(folder, tmp_path / "run", minimal_pairs=str(pairs)))
     assert not (tmp_path / "run").exists()
 
 

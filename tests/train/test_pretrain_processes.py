@@ -168,6 +168,19 @@ def test_a_sharded_run_trains_as_a_whole_one_saves_goes_on_and_reloads(folder, t
     assert pretrain(on)["steps"] == 1
 
 
+def test_a_sharded_run_that_accumulates_has_the_gradients_of_a_whole_one(folder, tmp_path):
+    given = {"method": "alum", "steps": 2, "learning_rate": 1e-4}
+    half = texts.settings(folder, tmp_path / "sharded", batch_size=2, accumulation=2, fsdp=True, **given)
+    torchrun(tmp_path, {"sharded": half})
+    pretrain(texts.settings(folder, tmp_path / "whole", **given))
+    sharded, whole = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("sharded", "whole")
+    )
+    norms = [[row["grad_norm"] for row in rows if "grad_norm" in row] for rows in (sharded, whole)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
 def test_a_compiled_run_makes_the_weights_of_an_uncompiled_one(folder, tmp_path):
     given = {"method": "alum", "steps": 3, "learning_rate": 1e-4}
     for name in ("plain", "compiled"):

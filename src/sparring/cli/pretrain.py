@@ -79,6 +79,8 @@ def _show(settings: Pretrain, metrics: dict[str, Any]) -> None:
                 shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "examples")
                 scores.add_row(escape(clean(data)), name, shown)
         out.print(scores)
+    for what, why in metrics.get("not_scored", {}).items():
+        out.print(f"not scored: {escape(clean(what))}: {escape(clean(why))}")
     folder = escape(clean(settings.output))
     out.print(f"saved in {folder}; next: sparring train --model {folder} --data ... --method {settings.method}")
 

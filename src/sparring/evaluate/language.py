@@ -84,6 +84,7 @@ def score_sentences(
     variant: Variant = "word_l2r",
     batch_size: int = 64,
     begin: bool = False,
+    cut: int | None = None,
     autocast: torch.dtype | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Score]:
@@ -91,7 +92,8 @@ def score_sentences(
 
     causal: log p of each token after the first, given those before; without a beginning token the first cannot be
         scored. begin: put the tokenizer's beginning-of-text token in front, if it does not do so itself; for models
-        that were trained on such texts.
+        that were trained on such texts. cut: for text as it comes: a longer one is cut to so many tokens, special
+        ones included, and one without tokens scores 0.0, of 0; otherwise both are errors.
     variant: of masked models, see above. batch_size: rows in a forward pass; a masked model reads a sentence once a
         token, a causal one once. progress: called now and then with the number of sentences done since the last call.
     Raises DataError for a sentence without tokens or longer than the model can read, with its number from 1.
@@ -101,15 +103,15 @@ def score_sentences(
     totals, counts = np.zeros(len(sentences)), np.zeros(len(sentences), dtype=np.int64)
     with _view(model) as view, evaluating(view.model), torch.no_grad():
         device = next(view.model.parameters()).device
-        encoded = _encode(tokenizer, sentences, view.model, begin=begin and causal)
+        encoded = encode_sentences(tokenizer, sentences, view.model, begin=begin and causal, cut=cut)
         make = _next_token_queries if causal else _masked_queries(tokenizer, variant)
         for start in range(0, len(encoded), _AT_ONCE):
             part = range(start, min(start + _AT_ONCE, len(encoded)))
-            queries = [query for number in part for query in make(number, *encoded[number])]
+            queries = [query for number in part for query in make(number, *encoded[number]) if query.ids]
             queries.sort(key=lambda query: -len(query.ids))
             for first in range(0, len(queries), batch_size):
                 chunk = queries[first : first + batch_size]
-                batch = _batch(chunk, tokenizer.pad_token_id, device)
+                batch = _batch(chunk, tokenizer.pad_token_id or 0, device)  # what pads is never looked at
                 with _autocast(batch, autocast):
                     logits = wide(view.probe(batch))
                 likely = _log_likelihoods(logits, batch.targets).double().cpu().numpy()
@@ -140,13 +142,23 @@ class _Query:
     labels: list[int]
 
 
-def _encode(
-    tokenizer: Any, sentences: Sequence[str], model: nn.Module, *, begin: bool
+def encode_sentences(
+    tokenizer: Any, sentences: Sequence[str], model: nn.Module, *, begin: bool = False, cut: int | None = None
 ) -> list[tuple[list[int], list[bool]]]:
-    """Ids of each sentence, and which of them are special tokens that the tokenizer or `begin` added."""
+    """Ids of each sentence, and which of them are special tokens that the tokenizer or `begin` added.
+
+    The settings and errors are those of `score_sentences`.
+    """
     if not sentences:
         return []
-    found = tokenizer(list(sentences), padding=False, truncation=False, return_special_tokens_mask=True, verbose=False)
+    found = tokenizer(
+        list(sentences),
+        padding=False,
+        truncation=cut is not None,
+        max_length=cut,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
     longest, start = longest_text(model, tokenizer, 10**9), tokenizer.bos_token_id
     if begin and start is None:
         raise SettingError("the tokenizer has no beginning-of-text token to put in front of a sentence")
@@ -154,8 +166,8 @@ def _encode(
     for number, (ids, added) in enumerate(zip(found["input_ids"], found["special_tokens_mask"], strict=True), 1):
         ids, special = list(ids), [bool(x) for x in added]
         if begin and ids[:1] != [start]:
-            ids, special = [start, *ids], [True, *special]
-        if all(special):
+            ids, special = [start, *ids][:cut], [True, *special][:cut]
+        if all(special) and cut is None:
             raise DataError(f"sentence {number} ({sentences[number - 1][:40]!r}) has no tokens to score")
         if len(ids) > longest:
             raise DataError(

@@ -6,9 +6,16 @@ Liu et al., 2020 (arXiv:2004.08994) pre-train so: standard masked language model
 import dataclasses
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ..errors import SettingError
 from ..methods.base import Method
+
+
+def first_step_after(share: float, total: int) -> int:
+    """The first of `total` steps, counted from 0, that is behind a share of them: of 0.07 and 100, step 7."""
+    # 0.07 * 100 is 7.000000000000001: take the share as it is written
+    return math.ceil(Fraction(share).limit_denominator(10**9) * total)
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Curriculum:
 
     def first_step(self, total: int) -> float:
         """The first step with an adversary, of `total`."""
-        return math.ceil(self.start * total) if 0 < self.start < 1 else self.start
+        return first_step_after(self.start, total) if 0 < self.start < 1 else self.start
 
     def method_at(self, step: int, total: int, method: Method, plain: Method) -> Method:
         """What this step does: `plain` before the adversary enters, then `method` with its weight on the ramp."""

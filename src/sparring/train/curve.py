@@ -4,24 +4,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import RunError
 from . import folder as run_folder
 
 PICTURE = "curve.svg"
 
 
 def draw_curve(run: Path, *, adversary_from: int = 0) -> bool:
-    """Write curve.svg into a run's folder from its log; False where matplotlib is not installed.
+    """Write curve.svg into a run's folder from its log, whole or not at all; False where matplotlib is not installed.
 
     adversary_from: the step at which the adversary entered, marked if above 0.
+    Raises RunError when the log cannot be read or the picture cannot be written.
     """
     try:
-        import matplotlib
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure  # a figure of its own: the caller's backend stays as it is
     except ImportError:
         return False
-    matplotlib.use("svg")
-    from matplotlib.figure import Figure
 
-    log = [json.loads(line) for line in (run / run_folder.LOG).read_text(encoding="utf-8").splitlines()]
+    try:
+        log = [json.loads(line) for line in (run / run_folder.LOG).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {run / run_folder.LOG}: {run_folder.reason(error)}") from error
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     terms = sorted(
@@ -38,8 +42,14 @@ def draw_curve(run: Path, *, adversary_from: int = 0) -> bool:
     axes.set_ylabel("loss, nats a scored token")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    with matplotlib.rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
-        figure.savefig(run / PICTURE, metadata={"Date": None})
+    partial = run / f".{PICTURE}.partial"
+    try:
+        with rc_context({"svg.hashsalt": "sparring", "svg.fonttype": "none"}):
+            figure.savefig(partial, format="svg", metadata={"Date": None})
+        partial.replace(run / PICTURE)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"cannot write {run / PICTURE}: {run_folder.reason(error)}") from error
     return True
 
 

@@ -45,7 +45,10 @@ def check_free(folder: Path) -> None:
             f"{folder} already holds a run; choose another --output, continue it with --resume, or delete the folder"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists and is not an empty folder; choose another --output")
+        raise RunError(
+            f"{folder} exists, is not an empty folder, and holds no run; choose another --output, or delete it if a "
+            "run was killed there before it began"
+        )
 
 
 def open_new(folder: Path, needed_bytes: int) -> None:
@@ -82,7 +85,8 @@ def read_run(folder: Path, *, job: str | None = None) -> dict[str, Any]:
     job: PRETRAINING, or None for a classifier.
     """
     if not (folder / RUN).is_file():
-        raise RunError(f"{folder} holds no run (no {RUN}); is the name right?")
+        killed = " If a run was killed there before it began, delete the folder and start again." * folder.is_dir()
+        raise RunError(f"{folder} holds no run (no {RUN}); is the name right?{killed}")
     run = read_yaml(folder / RUN)
     found = run.get("job")
     if job is None and found == PRETRAINING:

@@ -4,7 +4,7 @@ The blocks and their masks are the same for every run with the same text, tokeni
 masked, whatever the run's own masking, and the seed of the run plays no part. So runs can be compared.
 """
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,8 @@ from ..data.batch import Batch
 from ..data.corpus import Corpus
 from ..data.masking import Masking, next_tokens
 from ..data.packing import Lanes
-from ..evaluate.language import held_out, pseudo_perplexity, score_sentences
+from ..errors import ModelError
+from ..evaluate.language import held_out
 from ..model import world
 from ..model.weights import settle
 from .trainer import AdversarialTrainer
@@ -72,7 +73,7 @@ def _first_blocks(corpus: Corpus, tokenizer: Any, *, causal: bool, length: int, 
 
 
 class HeldOut(TrainerCallback):  # type: ignore[misc]
-    """Logs the loss on held-out blocks every so many steps."""
+    """Logs the loss on held-out blocks every so many steps. One that is not finite is logged too: training goes on."""
 
     def __init__(self, trainer: AdversarialTrainer, batches: Sequence[Batch], every: int) -> None:
         self.trainer, self.batches, self.every = trainer, batches, every
@@ -83,14 +84,20 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
             return
         view = self.trainer.engine.view
         passes, view.passes = view.passes, 0
-        found = self._score(view)
+        try:
+            found = self._score(view)
+        except ModelError:  # the weights have diverged, and may come back; the loss says so in the log
+            found = {"loss": math.nan}
         view.passes = passes
         due = control.should_log
         self.trainer.log({f"held_out_{name}": round(value, 6) for name, value in found.items() if name != "targets"})
         control.should_log = due  # that of the step itself, which the Trainer takes for done with any log
 
     def final(self) -> dict[str, Any]:
-        """The scores of the finished model, in float32, as metrics.json holds them; empty without held-out text."""
+        """The scores of the finished model, in float32, as metrics.json holds them; empty without held-out text.
+
+        Raises ModelError when the loss is not finite.
+        """
         if not self.batches:
             return {}
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_fp32_wrapper=False)
@@ -98,21 +105,10 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 
     def _score(self, model: Any) -> dict[str, float]:
         device = self.trainer.args.device
-        found = held_out(model, (_on(batch, device) for batch in self.batches), everywhere=True)
-        settle(self.trainer.model)
-        return found
-
-
-def held_out_pseudo_perplexity(
-    model: Any, tokenizer: Any, corpus: Corpus, *, length: int, texts: int
-) -> dict[str, float]:
-    """Of a masked model: over the first `texts` documents, of each as much as fits into `length` tokens."""
-    chosen = []
-    for text in itertools.islice(corpus.reader(), texts):
-        ends = tokenizer(text, truncation=True, max_length=length, return_offsets_mapping=True)["offset_mapping"]
-        chosen.append(text[: max(end for _, end in ends)])
-    scores = score_sentences(model, tokenizer, chosen, causal=False)
-    return {"pseudo_perplexity": pseudo_perplexity(scores), "texts": len(chosen)}
+        try:
+            return held_out(model, (_on(batch, device) for batch in self.batches), everywhere=True)
+        finally:
+            settle(self.trainer.model)
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

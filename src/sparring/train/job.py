@@ -55,7 +55,7 @@ def new_folder(output: Path, model: torch.nn.Module, keep: int) -> Iterator[None
 def save_model(trainer: AdversarialTrainer, output: Path, label_names: Sequence[str] | None = None) -> None:
     """Model, tokenizer and a classifier's labels, written beside and moved.
 
-    config.json, which marks a model as whole, comes last.
+    config.json, which marks a model as whole, comes last. All processes wait for it.
     """
     partial = output / PARTIAL
     try:
@@ -69,6 +69,7 @@ def save_model(trainer: AdversarialTrainer, output: Path, label_names: Sequence[
     except WRITE_ERRORS as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"cannot write the model to {output}: {reason(error)}") from error
+    trainer.accelerator.wait_for_everyone()
 
 
 def check_same_settings(settings: Any, defaults: Any, begun: dict[str, Any], output: Path) -> None:

@@ -7,15 +7,15 @@ update, as measured in the run itself. What a step takes beyond that is draws, p
 
 import re
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..data.batch import Batch
-from ..methods.base import Method
+from ..methods.base import GradientMethod, Method
 from ..methods.standard import Standard
 
 if TYPE_CHECKING:
@@ -52,10 +52,9 @@ class Pace:
         """Seconds of a plain forward and backward over one micro-batch; None until measured."""
         self.update: float | None = None
         """Seconds of clipping and the optimiser's step; None until measured."""
-        self.seconds = 0.0
-        """Of all steps of this call."""
         self._recent, self._steps = 0.0, 0
         self._passes, self._updates = 0.0, 0.0
+        self._bounded = True
         self._began: float | None = None
         self._update_began: float | None = None
         self._updates_seen = 0
@@ -103,11 +102,11 @@ class Pace:
             return
         took = time.perf_counter() - self._began
         self._began = None
-        self.seconds += took
         self._recent += took
         self._steps += 1
         self._passes += micro_batches * plain_steps(method)
         self._updates += plain_steps(method)
+        self._bounded &= isinstance(method, GradientMethod)
 
     def settle(self) -> None:
         """Wait for what a GPU has yet to do."""
@@ -115,14 +114,18 @@ class Pace:
             torch.cuda.synchronize(self.device)
 
     def report(self) -> dict[str, float]:
-        """Tokens per second and the share of the bound since the last report; nothing if there was no step."""
+        """Tokens per second and the share of the bound since the last report; nothing if there was no step.
+
+        Without the share where a method made its updates itself: they are not timed, and the bound would be too low.
+        """
         if not self._steps:
             return {}
         found = {"tokens_per_second": round(self.tokens_per_step * self._steps / self._recent, 1)}
-        if self.plain is not None and self.update is not None:
+        if self._bounded and self.plain is not None and self.update is not None:
             bound = self._passes * self.plain + self._updates * self.update
             found["share_of_bound"] = round(bound / self._recent, 4)
         self._recent, self._passes, self._updates, self._steps = 0.0, 0.0, 0.0, 0
+        self._bounded = True
         return found
 
 
@@ -131,12 +134,28 @@ def measure_plain_pass(pace: Pace, trainer: "AdversarialTrainer", batch: Batch) 
     began, plain, engine = time.perf_counter(), Standard(), trainer.engine
     apart, passes = replace(batch), engine.view.passes  # what a view remembers of a batch is not that of the step's
 
-    def plain_pass() -> None:
-        # FSDP would keep gradients that were not reduced, out of reach of `clear`
-        with nullcontext() if trainer.is_distributed_loading_by_transformers else engine.no_sync():
-            plain.accumulate(engine.view, apart, engine, 1.0)
-
-    pace.measure(plain_pass)
+    with _gradients_within_reach(trainer):
+        pace.measure(lambda: plain.accumulate(engine.view, apart, engine, 1.0))
     engine.clear()
     engine.view.passes = passes
     pace.leave_out(time.perf_counter() - began)
+
+
+@contextmanager
+def _gradients_within_reach(trainer: "AdversarialTrainer") -> Iterator[None]:
+    """Passes inside leave their gradients where `engine.clear` finds them, and the process's own as far as can be."""
+    if not trainer.is_distributed_loading_by_transformers:
+        with trainer.engine.no_sync():
+            yield
+        return
+    # FSDP keeps gradients whose reduction waits for a later micro-batch in buffers of its own, and the Trainer has
+    # already told it to wait: reduce them at once, then wait again
+    trainer.model.set_requires_gradient_sync(True)
+    try:
+        yield
+    finally:
+        if not trainer.accelerator.sync_gradients:
+            if trainer.model.config.distributed_config.dp_replicate_size > 1:
+                trainer.model.set_requires_all_reduce(False)
+            else:
+                trainer.model.set_requires_gradient_sync(False)

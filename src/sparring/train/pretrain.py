@@ -5,7 +5,7 @@ From scratch (the tokenizer is trained too) or continual, masked or causal, with
 
 import dataclasses
 import json
-import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
@@ -29,6 +29,7 @@ from ..model.language import FAMILIES, load_language_model, new_language_model
 from ..model.load import load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
+from .curriculum import first_step_after
 from .curve import draw_curve
 from .follow_up import FollowUp
 from .held_out import HeldOut, held_out_batches
@@ -116,6 +117,7 @@ def pretrain(
     tokenizer = _tokenizer(settings, text.train, output if resume else None, report, progress)
     set_seed(settings.seed)
     model = _model(settings, tokenizer, report)
+    follow_up.check(model, tokenizer)
     args = training_arguments(settings, precision)
     prepare = preparation(settings, tokenizer)
     lanes = _lanes(settings, text.train, tokenizer)
@@ -163,7 +165,7 @@ def pretrain(
         raise Interrupted(_stopped(f"at step {trainer.state.global_step} of {settings.steps}", output))
     seconds = time.monotonic() - started
     save_model(trainer, output)
-    metrics = {
+    metrics: dict[str, Any] = {
         "train_seconds": round(seconds, 2),
         "steps": trainer.state.global_step,
         "tokens": trainer.state.global_step * stream.tokens * world.size(),
@@ -172,14 +174,21 @@ def pretrain(
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
         "corrupt_lines": _corrupt(text.train, report),
         **held_out.final(),
-        **follow_up.scores(trainer, tokenizer, text.held_out, progress),
+        **follow_up.scores(trainer, tokenizer, text.held_out, report, progress),
     }
-    if world.rank() == 0 and not draw_curve(output, adversary_from=_first_adversarial_step(settings)):
-        report("no picture of the learning curve: pip install 'sparring[plot]'")
+    if world.rank() == 0:
+        try:
+            if not draw_curve(output, adversary_from=_first_adversarial_step(settings)):
+                report("no picture of the learning curve: pip install 'sparring[plot]'")
+        except RunError as error:
+            report(f"no picture of the learning curve: {error}")
     try:
-        metrics |= follow_up.finetune(report, callbacks)
+        tuned = follow_up.finetune(report, callbacks)
     except Interrupted as error:
         raise Interrupted(_stopped("while fine-tuning", output)) from error
+    if failed := metrics.pop("not_scored", {}) | tuned.pop("not_scored", {}):
+        tuned["not_scored"] = failed
+    metrics |= tuned
     if trainer.args.should_save:
         run_folder.write_json(output / run_folder.METRICS, metrics)
     return metrics
@@ -197,7 +206,7 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
     if kind not in TRAINED:
         return load_tokenizer(kind)
     report(f"training a {kind} tokenizer of {settings.entries} entries on the corpus")
-    return train_tokenizer(
+    trained = train_tokenizer(
         corpus,
         kind=kind,
         size=settings.entries,
@@ -206,6 +215,9 @@ def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Rep
         length=settings.length,
         progress=lambda done, total: progress("training the tokenizer", done, total or 0),
     )
+    with tempfile.TemporaryDirectory() as folder:  # as a resumed run will read it
+        trained.save_pretrained(folder)
+        return load_tokenizer(folder)
 
 
 def _family(settings: Pretrain) -> Any:
@@ -297,7 +309,7 @@ def _held_out(settings: Pretrain, text: Text, tokenizer: Any, report: Report) ->
 
 
 def _first_adversarial_step(settings: Pretrain) -> int:
-    return math.ceil(plain_share(settings.curriculum) * settings.steps)
+    return first_step_after(plain_share(settings.curriculum), settings.steps)
 
 
 def _every(settings: Pretrain) -> int:
