@@ -423,7 +423,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(folder, tmp_path, giv
 def test_a_minimal_pair_that_is_too_long_is_named_before_anything_is_written(folder, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"good": "good " * 40, "bad": "bad " * 40}) + "\n")
-    with pytest.raises(DataError, match=r"pairs\.jsonl: sentence 1 .* reads at most 32"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl: sentence 1 .* reads at most 16"):
         pretrain(texts.settings(folder, tmp_path / "run", minimal_pairs=str(pairs)))
     assert not (tmp_path / "run").exists()
 

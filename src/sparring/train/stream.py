@@ -30,7 +30,7 @@ class Blocks(Protocol):
         """Position behind the blocks given out; JSON can hold it."""
         ...
 
-    def load(self, *states: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any], /) -> None:
         """Go on from a position."""
         ...
 
