@@ -16,7 +16,7 @@ import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class Block:
     """The row of the global batch."""
     number: int
     """Counted from 0 within the lane: the step, over accumulated batches, that reads it."""
+    epoch: int
+    """How often the lane had come to the corpus's end before the block's last token."""
 
 
 class Lanes:
@@ -127,8 +129,8 @@ class Lanes:
 
     @property
     def epoch(self) -> int:
-        """How often the corpus was read to its end, as of the blocks that were given out."""
-        return self._last["epoch"]
+        """How often the corpus was read to its end, as of the blocks given out: by the own lane that is least far."""
+        return min(row[-1] for row in self._last["lanes"])
 
     def close(self) -> None:
         """Stop the thread that prepares blocks, if there is one."""
@@ -189,37 +191,47 @@ class Encoder:
         return ids
 
 
+class _At(NamedTuple):
+    """Where a document of a lane comes from."""
+
+    window: int
+    index: int
+    """Among the lane's documents of the window."""
+    epoch: int
+
+
 class _Lane:
     """One stream: texts that wait, ids that wait, and how much of the first ids is used."""
 
-    def __init__(self, number: int, skip: Sequence[int] = (0, 0, 0, 0)) -> None:
+    def __init__(self, number: int, skip: Sequence[int] = (0, 0, 0, 0, 0)) -> None:
         self.number = number
-        window, index, self.offset, self.blocks = skip
+        window, index, self.offset, self.blocks, self.epoch = skip
         self._next = (window, index)
-        self.texts: deque[tuple[int, int, str]] = deque()
-        self.ids: deque[tuple[int, int, Ids]] = deque()
+        self.texts: deque[tuple[_At, str]] = deque()
+        self.ids: deque[tuple[_At, Ids]] = deque()
         self.held = -self.offset
 
     def add(self, window: Window) -> None:
         """Put the lane's documents of a window behind those that wait, less those before the place to go on from."""
         for index, text in enumerate(window.texts[self.number]):
             if (window.number, index) >= self._next:
-                self.texts.append((window.number, index, text))
+                self.texts.append((_At(window.number, index, window.epoch), text))
 
-    def tokenised(self, window: int, index: int, ids: Ids) -> None:
+    def tokenised(self, at: _At, ids: Ids) -> None:
         """Take the ids of a text that waited."""
-        self.ids.append((window, index, ids))
+        self.ids.append((at, ids))
         self.held += len(ids)
 
     def cursor(self, next_window: int) -> list[int]:
-        """[window, document of the lane within it, ids used of it, blocks given]."""
+        """[window, document of the lane within it, ids used of it, blocks given, epoch of the last id given]."""
         waiting = self.ids or self.texts
-        window, index = waiting[0][:2] if waiting else max(self._next, (next_window, 0))
-        return [window, index, self.offset, self.blocks]
+        window, index = waiting[0][0][:2] if waiting else max(self._next, (next_window, 0))
+        return [window, index, self.offset, self.blocks, self.epoch]
 
     def take(self, most: int) -> Ids:
         """The next ids of one document, at most so many."""
-        ids = self.ids[0][2]
+        at, ids = self.ids[0]
+        self.epoch = at.epoch
         part = ids[self.offset : self.offset + most]
         self.offset += len(part)
         self.held -= len(part)
@@ -255,7 +267,7 @@ class _Packer:
             self._marks[self._windows.number] = self._windows.mark()
         oldest = max(number for number in self._marks if number <= oldest)
         self._marks = {number: mark for number, mark in self._marks.items() if number >= oldest}
-        return {"window": self._marks[oldest], "lanes": lanes, "epoch": self._marks[oldest]["epoch"]}
+        return {"window": self._marks[oldest], "lanes": lanes}
 
     def load(self, state: State) -> None:
         """Go on from a state of the same lanes."""
@@ -266,7 +278,7 @@ class _Packer:
     def _tokenise(self, short: list[_Lane]) -> None:
         """Turn texts of lanes that lack ids into ids, many at a time, reading a window where texts are lacking."""
         each = max(_PER_TOKEN * self._length, _CALL_BYTES // len(self._lanes))
-        work: list[tuple[_Lane, int, int, str]] = []
+        work: list[tuple[_Lane, _At, str]] = []
         for lane in short:
             taken = 0
             while taken < each:
@@ -275,12 +287,12 @@ class _Packer:
                         break
                     self._read()
                     continue
-                window, index, text = lane.texts.popleft()
-                work.append((lane, window, index, text))
+                at, text = lane.texts.popleft()
+                work.append((lane, at, text))
                 taken += len(text)
-        for (lane, window, index, _), ids in zip(work, self._encode([row[3] for row in work]), strict=True):
+        for (lane, at, _), ids in zip(work, self._encode([row[2] for row in work]), strict=True):
             if len(ids):
-                lane.tokenised(window, index, ids)
+                lane.tokenised(at, ids)
 
     def _read(self) -> None:
         mark = self._windows.mark()
@@ -301,7 +313,7 @@ class _Packer:
             piece = np.concatenate([around[0], lane.take(self._length - at - extra), around[1]])
             ids[at : at + len(piece)], segments[at : at + len(piece)] = piece, segment
             at, segment = at + len(piece), segment + 1
-        block = Block(ids, segments, lane.number, lane.blocks)
+        block = Block(ids, segments, lane.number, lane.blocks, lane.epoch)
         lane.blocks += 1
         return block
 
