@@ -290,6 +290,25 @@ def test_a_document_without_tokens_is_passed_over():
     assert [letters(step[0][2]) for step in take(source, 4)] == [[4, 5, 6], [7, 8, 9]] * 2
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_corpus_without_a_token_is_refused(kind):
+    with pytest.raises(DataError, match=r"has 0 tokens \(40 documents\) .* The tokenizer finds nothing in them"):
+        lanes(texts=["\u200b" * 200] * 40, kind=kind)
+    with pytest.raises(DataError, match=r"has 12 tokens \(41 documents\)"):
+        lanes(texts=["\u200b" * 200] * 40 + ["a " * (10 if kind == "bert" else 11)], kind=kind)
+
+
+def test_a_lane_that_never_gets_a_token_ends_the_reading():
+    texts = ["\u200b" * 10, "a " * 15] * 20  # 30 bytes each: dealt in turns, and unshuffled the same lane gets the first
+    with pytest.raises(DataError, match="row 0 of the batch got no token"):
+        take(lanes(range(2), texts, all_lanes=2, shuffle=0), 1)
+
+
+def test_one_document_serves_all_lanes_in_turn():
+    steps = take(lanes(range(9), ["a b c d " * 50], all_lanes=9), 5)
+    assert all(len(step) == 9 for step in steps)
+
+
 def test_a_program_that_does_not_close_its_lanes_ends_well():
     code = (
         "from sparring.data.prefetch import Prefetch\n"

@@ -13,6 +13,7 @@ causal   documents end with the end-of-text token, and begin with the tokenizer'
 """
 
 import copy
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ Ids = NDArray[np.integer[Any]]
 State = dict[str, Any]
 _CALL_BYTES = 1 << 19  # texts of a call of the tokenizer: enough to keep all cores busy
 _PER_TOKEN = 4  # bytes of text a token, roughly
-_LEAST_PER_TOKEN = 16  # a corpus with more bytes than this for every token of a step is never too small
+_PATIENCE = 8  # passes over the corpus without a token for a lane, more than it has lanes
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +211,8 @@ class _Lane:
         self.texts: deque[tuple[_At, str]] = deque()
         self.ids: deque[tuple[_At, Ids]] = deque()
         self.held = -self.offset
+        self.fed = self.epoch
+        """Epoch of the last ids that came in."""
 
     def add(self, window: Window) -> None:
         """Put the lane's documents of a window behind those that wait, less those before the place to go on from."""
@@ -221,6 +224,7 @@ class _Lane:
         """Take the ids of a text that waited."""
         self.ids.append((at, ids))
         self.held += len(ids)
+        self.fed = at.epoch
 
     def cursor(self, next_window: int) -> list[int]:
         """[window, document of the lane within it, ids used of it, blocks given, epoch of the last id given]."""
@@ -248,6 +252,7 @@ class _Packer:
         self._encode, self._length = encode, settings["length"]
         shuffle, seed = settings["shuffle"], settings["seed"]
         self._windows = Windows(corpus, own, settings["all_lanes"], seed=seed, shuffle=shuffle)
+        self._origin, self._patience = corpus.origin, settings["all_lanes"] + _PATIENCE
         self._lanes = [_Lane(number) for number in own]
         self._marks: dict[int, Mark] = {}
 
@@ -293,6 +298,12 @@ class _Packer:
         for (lane, at, _), ids in zip(work, self._encode([row[2] for row in work]), strict=True):
             if len(ids):
                 lane.tokenised(at, ids)
+            elif at.epoch - lane.fed > self._patience:
+                raise DataError(
+                    f"{self._origin}: the corpus was read {self._patience} times and row {lane.number} of the batch "
+                    "got no token of it: the tokenizer finds none in most documents. Take those out, or use another "
+                    "tokenizer."
+                )
 
     def _read(self) -> None:
         mark = self._windows.mark()
@@ -323,19 +334,20 @@ _NONE = np.empty(0, np.int64)
 
 def _check_size(corpus: Corpus, encode: Encoder, needed: int, step: str) -> None:
     """DataError when a corpus holds fewer tokens than a step; reads no more than is needed to know."""
-    texts: list[str] = []
-    held = 0
-    for text in corpus.reader():
-        texts.append(text)
-        held += len(text)
-        if held >= _LEAST_PER_TOKEN * needed:
-            return
     around = len(encode.before) + len(encode.after) if encode.style == "bert" else 0
-    tokens = sum(
-        len(row) + around for first in range(0, len(texts), 1000) for row in encode(texts[first : first + 1000])
+    tokens = documents = held = 0
+    texts: list[str] = []
+    for text in itertools.chain(corpus.reader(), [None]):
+        if text is not None:
+            texts.append(text)
+            documents, held = documents + 1, held + len(text)
+        if text is None or held >= min(_PER_TOKEN * needed, _CALL_BYTES):
+            tokens += sum(len(row) + around for row in encode(texts) if len(row))
+            if tokens >= needed:
+                return
+            texts, held = [], 0
+    found = "The tokenizer finds nothing in them: use another one." if not tokens else ""
+    raise DataError(
+        f"{corpus.origin}: the corpus has {tokens:,} tokens ({documents:,} documents) and one step needs {needed:,} "
+        f"({step}). {found or 'Use a smaller length or batch size, or more text.'}"
     )
-    if tokens < needed:
-        raise DataError(
-            f"{corpus.origin}: the corpus has {tokens:,} tokens ({len(texts):,} documents) and one step needs "
-            f"{needed:,} ({step}). Use a smaller length or batch size, or more text."
-        )
