@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sparring.data import shuffle
 from sparring.data.corpus import Corpus
-from sparring.data.packing import Lanes
+from sparring.data.packing import Lanes, before_document
 from sparring.data.prefetch import Prefetch
 from sparring.data.sources import Rows
 from sparring.errors import DataError, RunError, SettingError
@@ -100,6 +100,12 @@ def test_causal_blocks_are_one_stream_of_documents_with_ends(kind, first):
     source.load(lanes(range(1), texts, kind, length=7, all_lanes=1, shuffle=0).state())
     block = next(source)[0]
     assert block.segments.tolist() == [1] * (4 + len(first)) + [2] * (3 - len(first))
+
+
+@pytest.mark.parametrize(("kind", "ids"), [("bert", [CLS]), ("llama", [CLS]), ("gpt2", [])])
+def test_what_stands_before_a_document_can_be_asked(kind, ids):
+    assert before_document(tokenizer(kind)) == ids
+    assert next(lanes(kind=kind))[0].ids.tolist()[: len(ids)] == ids
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
@@ -299,7 +305,10 @@ def test_a_corpus_without_a_token_is_refused(kind):
 
 
 def test_a_lane_that_never_gets_a_token_ends_the_reading():
-    texts = ["\u200b" * 10, "a " * 15] * 20  # 30 bytes each: dealt in turns, and unshuffled the same lane gets the first
+    texts = [
+        "\u200b" * 10,
+        "a " * 15,
+    ] * 20  # 30 bytes each: dealt in turns, always the same
     with pytest.raises(DataError, match="row 0 of the batch got no token"):
         take(lanes(range(2), texts, all_lanes=2, shuffle=0), 1)
 

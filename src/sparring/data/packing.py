@@ -162,14 +162,7 @@ class Encoder:
             self._fast.no_padding()
             # A text that says "[MASK]" is about the token; it does not become one.
             self._fast.encode_special_tokens = True
-        bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-        whole = list(tokenizer("a")["input_ids"])
-        at = next((i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare), None)
-        if at is None:
-            raise SettingError(
-                "cannot tell which special tokens the tokenizer puts around a text; use another tokenizer"
-            )
-        before, after = whole[:at], whole[at + len(bare) :]
+        before, after = _around(tokenizer)
         if style == "causal":
             end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
             if end is None:
@@ -190,6 +183,25 @@ class Encoder:
         if self.style == "causal":
             ids = [np.concatenate([self.before, row, self.after]).astype(np.int32) if len(row) else row for row in ids]
         return ids
+
+
+def before_document(tokenizer: Any) -> list[int]:
+    """Ids that packing puts in front of every document, in both styles: [CLS], Llama's <s>, or none (GPT-2).
+
+    A model trained on such blocks has seen texts begin with these, and with nothing else.
+    Raises SettingError when the tokenizer does not show them.
+    """
+    return _around(tokenizer)[0]
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Ids that the tokenizer puts before and behind a text."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    whole = list(tokenizer("a")["input_ids"])
+    at = next((i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare), None)
+    if at is None:
+        raise SettingError("cannot tell which special tokens the tokenizer puts around a text; use another tokenizer")
+    return whole[:at], whole[at + len(bare) :]
 
 
 class _At(NamedTuple):
