@@ -208,7 +208,7 @@ class _At(NamedTuple):
     """Where a document of a lane comes from."""
 
     window: int
-    index: int
+    document: int
     """Among the lane's documents of the window."""
     epoch: int
 
