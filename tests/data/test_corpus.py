@@ -141,6 +141,26 @@ def test_a_resumed_reading_counts_the_corrupt_lines_before_it_too(tmp_path):
     place = list(Corpus.open(path).documents())[-1][0]
     again = Corpus.open(path)
     assert texts(again, place) == [] and again.reader(place).bad == 6
+    assert again.bad_count == 6 and [line.line for line in again.bad_lines] == [2, 3, 4, 5, 6]
+    # Also in a later pass, in which lines are not counted again.
+    place = json.loads(json.dumps(next(iter(again.documents()))[0]))
+    last = Corpus.open(path)
+    last.reader(place)
+    assert last.bad_count == 6 and last.bad_lines == again.bad_lines
+    texts(last, place)
+    assert last.bad_count == 6
+
+
+def test_a_long_corrupt_line_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PIECE", 64)
+    path = write(tmp_path / "a.txt", b"one\n" + b"caf\xe9 " * 100 + b"\ntwo\n\n\xff\n\xff" + b" x" * 50)
+    corpus = Corpus.open(path)
+    found = list(corpus.documents())
+    assert [line.line for line in corpus.bad_lines] == [2, 5, 6] and corpus.bad_count == 3
+    for number, (place, _) in enumerate(found):
+        again = Corpus.open(path)
+        assert texts(again, place) == [text for _, text in found[number + 1 :]]
+        assert again.bad_count == 3 and again.bad_lines == corpus.bad_lines
 
 
 def test_corrupt_lines_of_text_end_a_paragraph_and_can_be_fatal(tmp_path):

@@ -10,10 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 from sparring.data import shuffle
 from sparring.data.corpus import Corpus
-from sparring.data.packing import Lanes
+from sparring.data.packing import Lanes, before_document
 from sparring.data.prefetch import Prefetch
 from sparring.data.sources import Rows
 from sparring.errors import DataError, RunError, SettingError
+from sparring.train.held_out import held_out_batches
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CLS, SEP, PAD, UNK = 1, 2, 0, 3
@@ -23,6 +24,7 @@ CLS, SEP, PAD, UNK = 1, 2, 0, 3
 def tokenizer(kind="bert"):
     """A token a letter: ids 4 to 29."""
     words = {"[PAD]": PAD, "[CLS]": CLS, "[SEP]": SEP, "[UNK]": UNK, **{w: 4 + i for i, w in enumerate(LETTERS)}}
+    words["[MASK]"] = 30
     backend = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace("\u200b", "")])
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -30,7 +32,7 @@ def tokenizer(kind="bert"):
     if kind == "bert":
         specials = [("[CLS]", CLS), ("[SEP]", SEP)]
         backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=specials)
-        names |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+        names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     else:
         if kind == "llama":
             backend.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", CLS)])
@@ -100,6 +102,12 @@ def test_causal_blocks_are_one_stream_of_documents_with_ends(kind, first):
     assert block.segments.tolist() == [1] * (4 + len(first)) + [2] * (3 - len(first))
 
 
+@pytest.mark.parametrize(("kind", "ids"), [("bert", [CLS]), ("llama", [CLS]), ("gpt2", [])])
+def test_what_stands_before_a_document_can_be_asked(kind, ids):
+    assert before_document(tokenizer(kind)) == ids
+    assert next(lanes(kind=kind))[0].ids.tolist()[: len(ids)] == ids
+
+
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @pytest.mark.parametrize("shuffled", [0, 7, 1000])
 def test_every_token_of_every_document_occurs_exactly_once_an_epoch(kind, shuffled):
@@ -122,6 +130,36 @@ def test_all_lanes_together_are_dealt_every_document_exactly_once_an_epoch(shuff
     while (window := read.read()).epoch < 3:
         dealt[window.epoch] += [text for lane in window.texts.values() for text in lane]
     assert all(sorted(found) == sorted(texts) for found in dealt.values())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_epoch_is_that_of_the_blocks_given_out(workers):
+    texts = ["a " * 8] * 6  # 8 ids and an end each: 54, which is 3 blocks of 16 and a rest
+    source = lanes(range(1), texts, "gpt2", all_lanes=1, shuffle=0, workers=workers)
+    blocks, epochs, state = [], [], None
+    for number in range(8):
+        blocks += next(source)
+        epochs.append(source.epoch)
+        state = json.loads(json.dumps(source.state())) if number == 3 else state
+    source.close()
+    assert [block.epoch for block in blocks] == epochs == [(16 * (n + 1) - 1) // 54 for n in range(8)]
+    again = lanes(range(1), texts, "gpt2", all_lanes=1, shuffle=0)
+    again.load(state)
+    assert again.epoch == 1 and [next(again)[0].epoch for _ in range(4)] == epochs[4:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "full"),
+    [
+        ("gpt2", "a " * 4, 3),  # 60 tokens with the ends of 12 documents: 3.75 blocks
+        ("bert", "a " * 3, 4),  # 3 documents a block, which leave one place: the pass ends with a block
+    ],
+)
+def test_held_out_blocks_are_those_of_one_pass(kind, text, full):
+    settings = {"causal": kind != "bert", "length": 16, "batch_size": 2}
+    for asked, given in ((2, 2), (full, full), (100, full)):
+        batches = held_out_batches(corpus([text] * 12), tokenizer(kind), blocks=asked, **settings)
+        assert sum(len(batch.inputs["input_ids"]) for batch in batches) == given
 
 
 def test_the_second_epoch_comes_in_another_order():
@@ -256,6 +294,28 @@ def test_a_document_without_tokens_is_passed_over():
     texts = ["a b c", "\u200b", "d e f"] * 20
     source = lanes(range(1), texts, "gpt2", length=4, all_lanes=1, shuffle=0)
     assert [letters(step[0][2]) for step in take(source, 4)] == [[4, 5, 6], [7, 8, 9]] * 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_corpus_without_a_token_is_refused(kind):
+    with pytest.raises(DataError, match=r"has 0 tokens \(40 documents\) .* The tokenizer finds nothing in them"):
+        lanes(texts=["\u200b" * 200] * 40, kind=kind)
+    with pytest.raises(DataError, match=r"has 12 tokens \(41 documents\)"):
+        lanes(texts=["\u200b" * 200] * 40 + ["a " * (10 if kind == "bert" else 11)], kind=kind)
+
+
+def test_a_lane_that_never_gets_a_token_ends_the_reading():
+    texts = [
+        "\u200b" * 10,
+        "a " * 15,
+    ] * 20  # 30 bytes each: dealt in turns, always the same
+    with pytest.raises(DataError, match="row 0 of the batch got no token"):
+        take(lanes(range(2), texts, all_lanes=2, shuffle=0), 1)
+
+
+def test_one_document_serves_all_lanes_in_turn():
+    steps = take(lanes(range(9), ["a b c d " * 50], all_lanes=9), 5)
+    assert all(len(step) == 9 for step in steps)
 
 
 def test_a_program_that_does_not_close_its_lanes_ends_well():

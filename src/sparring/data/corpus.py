@@ -6,7 +6,7 @@ to end, which no shuffling buffer makes of one file after the other.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +134,17 @@ class Corpus:
             self.bad_lines.append(line)
         self.bad_count = max(self.bad_count, count)
 
+    def noted(self) -> list[Any]:
+        """[corrupt lines, the first of them], for a place: whoever goes on from there reports these too."""
+        return [self.bad_count, [list(astuple(line)) for line in self.bad_lines]]
+
+    def recall(self, noted: list[Any]) -> None:
+        """Take what `noted` gave, when it was met before what this corpus has met so far."""
+        count, first = noted
+        self.bad_count = max(self.bad_count, count)
+        lines = [BadLine(*line) for line in first]
+        self.bad_lines = [*lines, *(line for line in self.bad_lines if line not in lines)][:SHOWN]
+
 
 class Reader:
     """Iterates over the texts of a corpus. Sources take turns so that the least advanced one always comes next."""
@@ -141,7 +152,10 @@ class Reader:
     def __init__(self, corpus: Corpus, start: dict[str, Any] | None = None) -> None:
         self._corpus = corpus
         sources = corpus.sources
-        start = start or {"documents": 0, "bad": 0, "group": 0, "open": None}
+        if start is None:
+            start = {"documents": 0, "bad": 0, "group": 0, "open": None}
+        else:
+            corpus.recall(start["noted"])
         self.count: int = start["documents"]
         """Documents read or passed over so far."""
         self.bad: int = start["bad"]
@@ -195,7 +209,8 @@ class Reader:
     def place(self) -> dict[str, Any]:
         """Where this reader stands, as `Corpus.reader` takes it; small, and JSON can hold it."""
         places = [[number, place] for number, place in self._places.items()]
-        return {"documents": self.count, "bad": self.bad, "group": self._group, "open": places}
+        noted = self._corpus.noted()
+        return {"documents": self.count, "bad": self.bad, "group": self._group, "open": places, "noted": noted}
 
 
 def _first_of(corpus: Corpus) -> str:

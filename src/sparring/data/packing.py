@@ -13,10 +13,11 @@ causal   documents end with the end-of-text token, and begin with the tokenizer'
 """
 
 import copy
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ Ids = NDArray[np.integer[Any]]
 State = dict[str, Any]
 _CALL_BYTES = 1 << 19  # texts of a call of the tokenizer: enough to keep all cores busy
 _PER_TOKEN = 4  # bytes of text a token, roughly
-_LEAST_PER_TOKEN = 16  # a corpus with more bytes than this for every token of a step is never too small
+_PATIENCE = 8  # passes over the corpus without a token for a lane, more than it has lanes
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Block:
     """The row of the global batch."""
     number: int
     """Counted from 0 within the lane: the step, over accumulated batches, that reads it."""
+    epoch: int
+    """How often the lane had come to the corpus's end before the block's last token."""
 
 
 class Lanes:
@@ -127,8 +130,8 @@ class Lanes:
 
     @property
     def epoch(self) -> int:
-        """How often the corpus was read to its end, as of the blocks that were given out."""
-        return self._last["epoch"]
+        """How often the corpus was read to its end, as of the blocks given out: by the own lane that is least far."""
+        return min(row[-1] for row in self._last["lanes"])
 
     def close(self) -> None:
         """Stop the thread that prepares blocks, if there is one."""
@@ -159,14 +162,7 @@ class Encoder:
             self._fast.no_padding()
             # A text that says "[MASK]" is about the token; it does not become one.
             self._fast.encode_special_tokens = True
-        bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-        whole = list(tokenizer("a")["input_ids"])
-        at = next((i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare), None)
-        if at is None:
-            raise SettingError(
-                "cannot tell which special tokens the tokenizer puts around a text; use another tokenizer"
-            )
-        before, after = whole[:at], whole[at + len(bare) :]
+        before, after = _around(tokenizer)
         if style == "causal":
             end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
             if end is None:
@@ -189,37 +185,69 @@ class Encoder:
         return ids
 
 
+def before_document(tokenizer: Any) -> list[int]:
+    """Ids that packing puts in front of every document, in both styles: [CLS], Llama's <s>, or none (GPT-2).
+
+    A model trained on such blocks has seen texts begin with these, and with nothing else.
+    Raises SettingError when the tokenizer does not show them.
+    """
+    return _around(tokenizer)[0]
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Ids that the tokenizer puts before and behind a text."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    whole = list(tokenizer("a")["input_ids"])
+    at = next((i for i in range(len(whole)) if bare and whole[i : i + len(bare)] == bare), None)
+    if at is None:
+        raise SettingError("cannot tell which special tokens the tokenizer puts around a text; use another tokenizer")
+    return whole[:at], whole[at + len(bare) :]
+
+
+class _At(NamedTuple):
+    """Where a document of a lane comes from."""
+
+    window: int
+    document: int
+    """Among the lane's documents of the window."""
+    epoch: int
+
+
 class _Lane:
     """One stream: texts that wait, ids that wait, and how much of the first ids is used."""
 
-    def __init__(self, number: int, skip: Sequence[int] = (0, 0, 0, 0)) -> None:
+    def __init__(self, number: int, skip: Sequence[int] = (0, 0, 0, 0, 0)) -> None:
         self.number = number
-        window, index, self.offset, self.blocks = skip
+        window, index, self.offset, self.blocks, self.epoch = skip
         self._next = (window, index)
-        self.texts: deque[tuple[int, int, str]] = deque()
-        self.ids: deque[tuple[int, int, Ids]] = deque()
+        self.texts: deque[tuple[_At, str]] = deque()
+        self.ids: deque[tuple[_At, Ids]] = deque()
         self.held = -self.offset
+        self.fed = self.epoch
+        """Epoch of the last ids that came in."""
 
     def add(self, window: Window) -> None:
         """Put the lane's documents of a window behind those that wait, less those before the place to go on from."""
         for index, text in enumerate(window.texts[self.number]):
             if (window.number, index) >= self._next:
-                self.texts.append((window.number, index, text))
+                self.texts.append((_At(window.number, index, window.epoch), text))
 
-    def tokenised(self, window: int, index: int, ids: Ids) -> None:
+    def tokenised(self, at: _At, ids: Ids) -> None:
         """Take the ids of a text that waited."""
-        self.ids.append((window, index, ids))
+        self.ids.append((at, ids))
         self.held += len(ids)
+        self.fed = at.epoch
 
     def cursor(self, next_window: int) -> list[int]:
-        """[window, document of the lane within it, ids used of it, blocks given]."""
+        """[window, document of the lane within it, ids used of it, blocks given, epoch of the last id given]."""
         waiting = self.ids or self.texts
-        window, index = waiting[0][:2] if waiting else max(self._next, (next_window, 0))
-        return [window, index, self.offset, self.blocks]
+        window, index = waiting[0][0][:2] if waiting else max(self._next, (next_window, 0))
+        return [window, index, self.offset, self.blocks, self.epoch]
 
     def take(self, most: int) -> Ids:
         """The next ids of one document, at most so many."""
-        ids = self.ids[0][2]
+        at, ids = self.ids[0]
+        self.epoch = at.epoch
         part = ids[self.offset : self.offset + most]
         self.offset += len(part)
         self.held -= len(part)
@@ -236,6 +264,7 @@ class _Packer:
         self._encode, self._length = encode, settings["length"]
         shuffle, seed = settings["shuffle"], settings["seed"]
         self._windows = Windows(corpus, own, settings["all_lanes"], seed=seed, shuffle=shuffle)
+        self._origin, self._patience = corpus.origin, settings["all_lanes"] + _PATIENCE
         self._lanes = [_Lane(number) for number in own]
         self._marks: dict[int, Mark] = {}
 
@@ -255,7 +284,7 @@ class _Packer:
             self._marks[self._windows.number] = self._windows.mark()
         oldest = max(number for number in self._marks if number <= oldest)
         self._marks = {number: mark for number, mark in self._marks.items() if number >= oldest}
-        return {"window": self._marks[oldest], "lanes": lanes, "epoch": self._marks[oldest]["epoch"]}
+        return {"window": self._marks[oldest], "lanes": lanes}
 
     def load(self, state: State) -> None:
         """Go on from a state of the same lanes."""
@@ -266,7 +295,7 @@ class _Packer:
     def _tokenise(self, short: list[_Lane]) -> None:
         """Turn texts of lanes that lack ids into ids, many at a time, reading a window where texts are lacking."""
         each = max(_PER_TOKEN * self._length, _CALL_BYTES // len(self._lanes))
-        work: list[tuple[_Lane, int, int, str]] = []
+        work: list[tuple[_Lane, _At, str]] = []
         for lane in short:
             taken = 0
             while taken < each:
@@ -275,12 +304,18 @@ class _Packer:
                         break
                     self._read()
                     continue
-                window, index, text = lane.texts.popleft()
-                work.append((lane, window, index, text))
+                at, text = lane.texts.popleft()
+                work.append((lane, at, text))
                 taken += len(text)
-        for (lane, window, index, _), ids in zip(work, self._encode([row[3] for row in work]), strict=True):
+        for (lane, at, _), ids in zip(work, self._encode([row[2] for row in work]), strict=True):
             if len(ids):
-                lane.tokenised(window, index, ids)
+                lane.tokenised(at, ids)
+            elif at.epoch - lane.fed > self._patience:
+                raise DataError(
+                    f"{self._origin}: the corpus was read {self._patience} times and row {lane.number} of the batch "
+                    "got no token of it: the tokenizer finds none in most documents. Take those out, or use another "
+                    "tokenizer."
+                )
 
     def _read(self) -> None:
         mark = self._windows.mark()
@@ -301,7 +336,7 @@ class _Packer:
             piece = np.concatenate([around[0], lane.take(self._length - at - extra), around[1]])
             ids[at : at + len(piece)], segments[at : at + len(piece)] = piece, segment
             at, segment = at + len(piece), segment + 1
-        block = Block(ids, segments, lane.number, lane.blocks)
+        block = Block(ids, segments, lane.number, lane.blocks, lane.epoch)
         lane.blocks += 1
         return block
 
@@ -311,19 +346,20 @@ _NONE = np.empty(0, np.int64)
 
 def _check_size(corpus: Corpus, encode: Encoder, needed: int, step: str) -> None:
     """DataError when a corpus holds fewer tokens than a step; reads no more than is needed to know."""
-    texts: list[str] = []
-    held = 0
-    for text in corpus.reader():
-        texts.append(text)
-        held += len(text)
-        if held >= _LEAST_PER_TOKEN * needed:
-            return
     around = len(encode.before) + len(encode.after) if encode.style == "bert" else 0
-    tokens = sum(
-        len(row) + around for first in range(0, len(texts), 1000) for row in encode(texts[first : first + 1000])
+    tokens = documents = held = 0
+    texts: list[str] = []
+    for text in itertools.chain(corpus.reader(), [None]):
+        if text is not None:
+            texts.append(text)
+            documents, held = documents + 1, held + len(text)
+        if text is None or held >= min(_PER_TOKEN * needed, _CALL_BYTES):
+            tokens += sum(len(row) + around for row in encode(texts) if len(row))
+            if tokens >= needed:
+                return
+            texts, held = [], 0
+    found = "The tokenizer finds nothing in them: use another one." if not tokens else ""
+    raise DataError(
+        f"{corpus.origin}: the corpus has {tokens:,} tokens ({documents:,} documents) and one step needs {needed:,} "
+        f"({step}). {found or 'Use a smaller length or batch size, or more text.'}"
     )
-    if tokens < needed:
-        raise DataError(
-            f"{corpus.origin}: the corpus has {tokens:,} tokens ({len(texts):,} documents) and one step needs "
-            f"{needed:,} ({step}). Use a smaller length or batch size, or more text."
-        )

@@ -57,7 +57,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Text:
-    """A UTF-8 text file, also gzip-compressed. A place is [bytes before it, line ends before it]."""
+    """A UTF-8 text file, also gzip-compressed.
+
+    A place is [bytes before it, line ends before it, whether the line that it is in was found corrupt].
+    """
 
     path: Path
     name: str
@@ -65,14 +68,14 @@ class Text:
 
     def read(self, start: Place | None = None) -> Iterator[tuple[Place, str | Bad]]:
         """Paragraphs. A line that is not UTF-8 or holds a NUL byte is a `Bad`, and ends its paragraph."""
-        offset, line = start or (0, 0)
+        offset, line, corrupt = start or (0, 0, False)
         parts: list[str] = []
         size = 0
         with _open(self.path) as file:
             file.seek(offset)
             lines = _Lines(file)
             while True:
-                before: Place = [offset, line]
+                before: Place = [offset, line, corrupt]
                 raw = b""
                 text: str | Bad | None = None
                 try:
@@ -81,14 +84,18 @@ class Text:
                     text = _cut_off(line, error)
                 offset, line = offset + len(raw), line + raw.endswith(b"\n")
                 blank = not raw.strip(_SPACE)
+                known = corrupt  # a long line comes in pieces, and is one corrupt line however many of them are
                 if not blank:
                     text = _decode(raw, before[1] + 1)
+                    corrupt = corrupt or isinstance(text, Bad)
+                corrupt = corrupt and not raw.endswith(b"\n")
                 if parts and (blank or isinstance(text, Bad) or size + len(raw) > PIECE):
                     if document := "".join(parts).strip():
-                        yield [offset, line] if blank else before, document
+                        yield [offset, line, corrupt] if blank else before, document
                     parts, size = [], 0
                 if isinstance(text, Bad):
-                    yield [offset, line], text
+                    if blank or not known:
+                        yield [offset, line, corrupt], text
                 elif text is not None:
                     parts.append(text.removeprefix("\ufeff") if before[0] == 0 else text)
                     size += len(raw)

@@ -51,7 +51,7 @@ def held_out_batches(
 
 
 def _first_blocks(corpus: Corpus, tokenizer: Any, *, causal: bool, length: int, count: int) -> list[Any]:
-    """At most `count` blocks of one pass over the corpus, in its order."""
+    """At most `count` blocks of one pass over the corpus, in its order; what does not fill a block is left out."""
     lanes = Lanes(
         corpus,
         tokenizer,
@@ -63,13 +63,7 @@ def _first_blocks(corpus: Corpus, tokenizer: Any, *, causal: bool, length: int, 
         style="causal" if causal else "bert",
         workers=0,
     )
-    found = next(lanes)
-    while len(found) < count:
-        block = next(lanes)
-        if lanes.epoch:  # the end was passed: this block repeats the beginning
-            break
-        found = [*found, *block]
-    return found
+    return list(itertools.takewhile(lambda block: not block.epoch, (next(lanes)[0] for _ in range(count))))
 
 
 class HeldOut(TrainerCallback):  # type: ignore[misc]
