@@ -96,9 +96,9 @@ def peak() -> float:
 def passed(lanes: Lanes, size: int) -> int:
     """Bytes of the stream before the window that the hindmost lane reads."""
     state = lanes.state()
-    place = state["window"]["place"]
-    if lanes.epoch or not place["open"]:
-        return size if lanes.epoch or place["documents"] else 0
+    place, again = state["window"]["place"], state["window"]["epoch"] > 0
+    if again or not place["open"]:
+        return size if again or place["documents"] else 0
     return (place["open"][0][1] or [0])[0]
 
 

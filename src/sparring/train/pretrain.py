@@ -172,7 +172,7 @@ def pretrain(
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
-        "corrupt_lines": _corrupt(text.train, report),
+        "corrupt_lines": _corrupt(text, report),
         **held_out.final(),
         **follow_up.scores(trainer, tokenizer, text.held_out, report, progress),
     }
@@ -381,8 +381,12 @@ def _stopped(where: str, output: Path) -> str:
     )
 
 
-def _corrupt(corpus: Corpus, report: Report) -> dict[str, Any]:
-    """How many lines of the corpus were left out, and the first of them."""
-    if corpus.bad_count:
-        report(f"{corpus.bad_count} corrupt lines of the corpus were skipped, the first: {corpus.bad_lines[0]}")
-    return {"count": corpus.bad_count, "first": [str(line) for line in corpus.bad_lines]}
+def _corrupt(text: Text, report: Report) -> dict[str, Any]:
+    """How many lines of the corpus were left out, and the first of them; those of a held-out corpus are reported."""
+    named = [(text.train, "the corpus")]
+    if text.held_out is not None and text.held_out.origin != text.train.origin:
+        named.append((text.held_out, "the held-out corpus"))
+    for corpus, what in named:
+        if corpus.bad_count:
+            report(f"{corpus.bad_count} corrupt lines of {what} were skipped, the first: {corpus.bad_lines[0]}")
+    return {"count": text.train.bad_count, "first": [str(line) for line in text.train.bad_lines]}
