@@ -4,6 +4,7 @@ The blocks and their masks are the same for every run with the same text, tokeni
 masked, whatever the run's own masking, and the seed of the run plays no part. So runs can be compared.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
