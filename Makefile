@@ -8,7 +8,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export SPARRING_HOME := $(CURDIR)/.cache/sparring
 PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check docs clean
+.PHONY: demo demo-pretrain test check docs clean
 
 # Train a real pre-trained MiniLM on the embedded reviews, without and with an adversary; attack and compare them.
 demo: .venv/demo
@@ -19,6 +19,14 @@ demo: .venv/demo
 	$(BIN)/sparring attack runs/demo/standard runs/demo/fgm --recipe deepwordbug --examples 200 --output runs/demo/attacks
 DEMO := --limit 1500 --epochs 1 --learning-rate 2e-4
 DEMO_RADII := 0.025x,0.05x
+
+# From text to a classifier, with ALUM at every stage: from scratch (tokenizer too), continual, fine-tuning.
+demo-pretrain: .venv/demo
+	rm -rf runs/demo-pretrain
+	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --size tiny --curriculum half --steps 300 --output runs/demo-pretrain/scratch
+	$(BIN)/sparring pretrain $(DEMO_PRETRAIN) --model runs/demo-pretrain/scratch --steps 60 --output runs/demo-pretrain/on
+	$(BIN)/sparring train --model runs/demo-pretrain/on --method alum --epochs 2 --learning-rate 5e-4 --output runs/demo-pretrain/tuned
+DEMO_PRETRAIN := --method alum --length 64 --batch-size 16 --learning-rate 1e-3
 
 test: .venv/dev
 	@command -v chromium >/dev/null || echo "no chromium here: the tests of the report in a browser are skipped"

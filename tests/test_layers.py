@@ -16,6 +16,8 @@ ORDER = [
     "methods",
     "evaluate.metrics",
     "evaluate.clean",  # a finished training run is scored: the clean score is a tool of training
+    "evaluate.language",  # as is the held-out loss of a language model,
+    "evaluate.pairs",  # and whether it tells minimal pairs apart
     "adapters",
     "attack",
     "train",

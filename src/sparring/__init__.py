@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .model.view import ModelView
     from .train.finetune import finetune
     from .train.options import FineTune
+    from .train.pretrain import pretrain
+    from .train.pretrain_options import Pretrain
     from .train.trainer import AdversarialTrainer
 
 __version__ = "0.1.0"
@@ -46,10 +48,12 @@ _HOMES = {
     "LoopEngine": "methods.loop",
     "ModelView": "model.view",
     "Noise": "methods.noise",
+    "Pretrain": "train.pretrain_options",
     "RDrop": "methods.rdrop",
     "Standard": "methods.standard",
     "finetune": "train.finetune",
     "method": "methods",
+    "pretrain": "train.pretrain",
 }
 
 __all__ = [
@@ -70,10 +74,12 @@ __all__ = [
     "LoopEngine",
     "ModelView",
     "Noise",
+    "Pretrain",
     "RDrop",
     "Standard",
     "finetune",
     "method",
+    "pretrain",
 ]
 
 

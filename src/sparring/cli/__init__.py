@@ -17,6 +17,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .methods import app as methods_app
 from .mix import app as mix_app
+from .pretrain import pretrain
 from .resources import app as resources_app
 from .train import command as train
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Train language models against an adversary, attack them, and measure what was gained.",
 )
+app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("attack")(attack)

@@ -101,8 +101,10 @@ def training_bar() -> Any:
     class Bar(TrainerCallback):  # type: ignore[misc]
         progress: Any = None
         attack: Any = None
+        work: Any = None
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.stop()
             self.progress = progress_bar()
             self.progress.start()
             self.task = self.progress.add_task("training", total=state.max_steps, completed=state.global_step, note="")
@@ -112,7 +114,21 @@ def training_bar() -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
-                self.progress.update(self.task, note=f"loss {logs['loss']:.3f}")
+                note = f"loss {logs['loss']:.3f}"
+                if "tokens_per_second" in logs:
+                    note += f" · {logs['tokens_per_second']:,.0f} tokens/s"
+                if "share_of_bound" in logs:
+                    note += f" · {100 * logs['share_of_bound']:.0f} % of the bound"
+                self.progress.update(self.task, note=note)
+
+        def at_work(self, what: str, done: int, total: int) -> None:
+            """A line for what goes on before or after training; total 0: nobody knows."""
+            if self.progress is None:
+                self.progress = progress_bar()
+                self.progress.start()
+            if self.work is None:
+                self.work = self.progress.add_task(what, total=None, note="")
+            self.progress.update(self.work, completed=done, total=total or None)
 
         def attacking(self, done: int, total: int, broken: int) -> None:
             """A line below, while training rows are attacked."""
@@ -129,6 +145,7 @@ def training_bar() -> Any:
         def stop(self) -> None:
             if self.progress is not None:  # also after an error, or the terminal stays without its cursor
                 self.progress.stop()
+            self.progress = self.work = self.attack = None
 
     return Bar()
 

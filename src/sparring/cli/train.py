@@ -1,27 +1,20 @@
 """sparring train"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import SettingError
-from ..settings import assignments, parse, read_yaml
 from ..train.options import FineTune
-from .console import MAIN_PROCESS, AsJson, clean, number, out, print_json, quiet, say, training_bar
-from .flags import keyword, with_flags
-
-_SETTING = typer.Option("--set", help="A setting of the method, such as --set radius=0.2x; repeatable.")
+from .console import MAIN_PROCESS, clean, number, out, print_json, quiet, say, training_bar
+from .flags import with_flags
+from .job import JOB_FLAGS, settings_of_job
 
 
 @with_flags(
     FineTune,
-    keyword("set", Annotated[list[str], _SETTING], []),
-    keyword("config", Annotated[Path | None, typer.Option(help="YAML file of these settings.")], None),
-    keyword("resume", Annotated[bool, typer.Option(help="Continue the run in --output.")], False),
-    keyword("json", AsJson, False),
+    *JOB_FLAGS,
     without=("settings",),
 )
 def command(**flags: Any) -> None:
@@ -32,7 +25,7 @@ def command(**flags: Any) -> None:
     as_json, resume = flags.pop("json"), flags.pop("resume")
     config, pairs = flags.pop("config"), flags.pop("set")
     given = {name: value for name, value in flags.items() if value is not None}
-    settings = _settings(given, config, pairs, resume)
+    settings = settings_of_job(FineTune(), given, config, pairs, _settings_of if resume else None)
     quiet()
     from ..train.finetune import finetune
 
@@ -81,33 +74,7 @@ def _show_online(record: dict[str, Any]) -> None:
     say(f"{record['attack']}: {100 * record['share_of_time']:.0f} % of the time went into attacks", "dim")
 
 
-def _settings(given: dict[str, Any], config: Path | None, pairs: list[str], resume: bool) -> FineTune:
-    """Flags over --config over defaults; with --resume over what the run began with."""
-    base = FineTune()
-    if resume:
-        from ..train.finetune import settings_of
+def _settings_of(run: Path) -> FineTune:
+    from ..train.finetune import settings_of
 
-        if "output" not in given:
-            raise SettingError("--resume needs --output: the folder of the run to continue")
-        base = settings_of(Path(given["output"]))
-    if config is not None:
-        content = read_yaml(config)
-        if isinstance(content.get("settings"), dict) and "versions" in content:
-            content = content["settings"]  # the run.yaml of an earlier run
-        base = parse(FineTune, content, base=base)
-        if config.name == "run.yaml" and "output" not in given:
-            raise SettingError(f"{config} belongs to the run beside it; give this one another folder with --output")
-    name = given.get("method", base.method)
-    kept = base.settings if name == base.method else {}
-    given["settings"] = {**kept, **_method_settings(name, pairs)} if pairs else kept
-    return parse(FineTune, given, base=base)
-
-
-def _method_settings(name: str, pairs: list[str]) -> dict[str, Any]:
-    """`--set` pairs as typed values, checked against the method before anything is loaded."""
-    from ..methods import METHODS, method
-
-    method(name)
-    values = assignments(pairs)
-    checked = parse(METHODS[name], values)
-    return {key: getattr(checked, key) for key in values}
+    return settings_of(run)

@@ -39,6 +39,11 @@ class Batch:
     """Random draws are a function of this key, a name, the row and the token: give every step another one."""
     smoothing: float = 0.0
     """Label smoothing, 0 to 1: the share of probability spread evenly over the classes."""
+    segments: Tensor | None = None
+    """(B, L) int64 or None: where a row holds several documents, the number of each token's, from 1; 0 on padding.
+
+    Documents do not attend to each other where the model allows it (`ModelView.packing`).
+    """
 
     @classmethod
     def from_inputs(
@@ -51,23 +56,30 @@ class Batch:
         smoothing: float = 0.0,
         shift: bool = False,
     ) -> "Batch":
-        """From a collator's dict with `input_ids` (B, L), `labels` (B,) or (B, L) and perhaps `attention_mask` (B, L).
+        """From a collator's dict with `input_ids` (B, L), `labels` (B,) or (B, L) and perhaps `attention_mask` (B, L)
+        and `segments` (B, L).
 
         unperturbed: token ids that no perturbation may touch, such as the special tokens.
-        shift: the labels are a causal LM's own tokens, so position t is scored against label t + 1.
+        shift: the labels are a causal LM's own tokens, so position t is scored against label t + 1, if that is a token
+            of the same document.
         Raises DataError when there are no labels or the shapes do not fit.
         """
         named = dict(inputs)
         if "labels" not in named or "input_ids" not in named:
             raise DataError(f"a batch needs 'input_ids' and 'labels'; it has {', '.join(sorted(named)) or 'nothing'}")
         ids = named["input_ids"]
+        if "attention_mask" not in named and "segments" in named:
+            named["attention_mask"] = (named["segments"] > 0).to(ids.dtype)
         real = named["attention_mask"].bool() if "attention_mask" in named else torch.ones_like(ids, dtype=torch.bool)
-        if real.shape != ids.shape:
-            raise DataError(f"attention_mask must be (batch, length) {tuple(ids.shape)}, got {tuple(real.shape)}")
+        for name, x in (("attention_mask", real), ("segments", named.get("segments", real))):
+            if x.shape != ids.shape:
+                raise DataError(f"{name} must be (batch, length) {tuple(ids.shape)}, got {tuple(x.shape)}")
         if not bool(real[:, 0].all()):
             named, real = _right_padded(named, real)
-        ids, labels = named["input_ids"], named.pop("labels")
+        ids, labels, segments = named["input_ids"], named.pop("labels"), named.pop("segments", None)
         if shift and labels.dim() == 2:
+            if segments is not None:
+                labels = labels.masked_fill(document_starts(segments), IGNORED)
             labels = torch.cat([labels[:, 1:], labels.new_full((len(labels), 1), IGNORED)], dim=1)
         if labels.shape not in (ids.shape, ids.shape[:1], (len(ids), 1)):
             raise DataError(f"labels must be (batch,) or (batch, length), got {tuple(labels.shape)}")
@@ -79,7 +91,7 @@ class Batch:
         if banned:
             perturbable = real & ~torch.isin(ids, torch.tensor(banned, device=ids.device))
         rows = torch.arange(first_row, first_row + len(ids), device=ids.device)
-        return cls(named, real, perturbable, scored, labels[scored], rows, key, smoothing)
+        return cls(named, real, perturbable, scored, labels[scored], rows, key, smoothing, segments)
 
     def __len__(self) -> int:
         """Number of sentences B."""
@@ -97,14 +109,16 @@ class Batch:
         """
         rows = max(count, 1)
         kept = {name: x[:rows] if x.dim() and len(x) == len(self) else x for name, x in self.inputs.items()}
-        cut = {name: getattr(self, name)[:rows] for name in ("real", "perturbable", "rows")}
+        cut: dict[str, Any] = {name: getattr(self, name)[:rows] for name in ("real", "perturbable", "rows")}
         scored = self.scored[:rows] if count else torch.zeros_like(self.scored[:rows])
+        cut["segments"] = None if self.segments is None else self.segments[:rows]
         return replace(self, inputs=kept, scored=scored, targets=self.targets[: int(scored.sum())], **cut)
 
     def take(self, places: Tensor) -> "Batch":
         """Some of the sentences, by their places (n,) in the batch; of batches with one target a sentence."""
         kept = {name: x[places] if x.dim() and len(x) == len(self) else x for name, x in self.inputs.items()}
-        cut = {name: getattr(self, name)[places] for name in ("real", "perturbable", "scored", "rows")}
+        cut: dict[str, Any] = {name: getattr(self, name)[places] for name in ("real", "perturbable", "scored", "rows")}
+        cut["segments"] = None if self.segments is None else self.segments[places]
         where = (self.scored.cumsum(0) - 1)[places][cut["scored"]]
         return replace(self, inputs=kept, targets=self.targets[where], **cut)
 
@@ -122,7 +136,16 @@ class Batch:
         }
         names = ("real", "perturbable", "scored", "targets", "rows")
         parts: dict[str, Any] = {name: both(getattr(self, name), getattr(other, name)) for name in names}
+        if self.segments is not None and other.segments is not None:
+            parts["segments"] = both(self.segments, other.segments)
         return replace(self, inputs=inputs, **parts)
+
+
+def document_starts(segments: Tensor) -> Tensor:
+    """(B, L) bool: the first token of each document of a row; also of its padding."""
+    starts = torch.ones_like(segments, dtype=torch.bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return starts
 
 
 def make_key(*parts: int | str) -> int:

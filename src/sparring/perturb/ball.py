@@ -1,7 +1,8 @@
 """Norm balls a perturbation lives in: which way is up, and how to come back inside.
 
 Every tensor is (batch, length, hidden). A norm is taken per token (over hidden) or per sentence (over length and
-hidden). Perturbations are zero on padding, so padding never enters a norm.
+hidden). Perturbations are zero on padding, so padding never enters a norm. A row of packed documents is one
+sentence: its norm is over all of them, and over the few places at its end that no document fills.
 """
 
 from dataclasses import dataclass

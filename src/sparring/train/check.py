@@ -1,6 +1,5 @@
 """What must hold before a run starts: settings that go together, perturbations that do something."""
 
-import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from .trainer import AdversarialTrainer
 
 
-def check_arguments(trainer: "AdversarialTrainer", adversary_from: float, perturb_special: bool) -> None:
+def check_arguments(trainer: "AdversarialTrainer", perturb_special: bool) -> None:
     """Raise SettingError for Trainer arguments that the method cannot work with, with the way out."""
     args, method = trainer.args, trainer.method
     if not method.accumulates:
@@ -37,8 +36,9 @@ def check_arguments(trainer: "AdversarialTrainer", adversary_from: float, pertur
             raise SettingError(
                 f"online attacks {texts} texts, and the training set has {rows} rows; give the same ones"
             )
-    if adversary_from < 0 or not math.isfinite(adversary_from):
-        raise SettingError(f"adversary_from is {adversary_from}; give a step number, or a share of all steps below 1")
+    trainer.curriculum.check(method)
+    if trainer.stream is not None and args.max_steps <= 0:
+        raise SettingError("a stream has no end: give max_steps, the number of optimiser steps")
     if args.n_gpu > 1:
         raise SettingError(
             "DataParallel is not supported; start one process a GPU with torchrun, or choose one GPU with "

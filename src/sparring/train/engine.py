@@ -104,7 +104,7 @@ class TrainerEngine:
             raise RunError(
                 f"{folder} has no {path.name}; it was not written by AdversarialTrainer and cannot resume here"
             )
-        tensors = load_file(path, device=str(self.trainer.args.device))
+        tensors = {name: x.to(self.trainer.args.device) for name, x in load_file(path).items()}
         memory = {name.removeprefix("memory."): x for name, x in tensors.items() if name.startswith("memory.")}
         self.memory = memory
         self.view.set_mean_norm(float(memory["mean_norm"]))

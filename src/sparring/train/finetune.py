@@ -2,18 +2,15 @@
 
 import dataclasses
 import math
-import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..attack.recipe import Recipe
 from ..attack.recipes import without_of
@@ -24,20 +21,25 @@ from ..errors import RunError, SettingError
 from ..evaluate.clean import evaluate, make_batches
 from ..methods import method
 from ..model import world
-from ..model.load import fast_bf16, load_classifier, load_tokenizer, longest_text
+from ..model.load import load_classifier, load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
-from .folder import WRITE_ERRORS, reason
+from .job import (
+    Interrupted,
+    StepLog,
+    check_same_settings,
+    interruptible,
+    new_folder,
+    precision_of,
+    resume_point,
+    save_model,
+)
 from .mix_options import Mix
 from .online import FOLDER as ADVERSARIAL
 from .online import Online, sampler
 from .options import FineTune
 from .partners import Term
-from .trainer import PARTIAL, AdversarialTrainer
-
-
-class Interrupted(RunError):
-    """Ctrl-C: the run stopped at a step boundary with a checkpoint."""
+from .trainer import AdversarialTrainer
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def finetune(
     """
     output = Path(settings.output)
     if resume:
-        _check_same_run(settings, output)
+        check_same_settings(settings, FineTune(), run_folder.read_run(output), output)
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
     recipe = _recipe(settings)
@@ -120,7 +122,7 @@ def finetune(
         for kind, names in (("off", recipe.off), ("stands in", recipe.stand_ins)):
             for name in names:
                 report(f"{recipe.name}: {kind}: {name}")
-    with nullcontext() if resume else _new_folder(output, model, settings.keep):
+    with nullcontext() if resume else new_folder(output, model, settings.keep):
         trainer = AdversarialTrainer(
             model=model,
             args=training_arguments(settings, precision, len(rows)),
@@ -134,7 +136,7 @@ def finetune(
             callbacks=[StepLog(output / run_folder.LOG), *(callbacks or [])],
         )
         trainer.remove_callback(PrinterCallback)
-        checkpoint = _resume_point(output, data, precision) if resume else None
+        checkpoint = resume_point(output, run_folder.read_run(output), _digests(data), precision) if resume else None
         if not resume and world.rank() == 0:
             run_folder.write_yaml(
                 output / run_folder.RUN,
@@ -150,7 +152,7 @@ def finetune(
             f"Continue with: sparring train --output {output} --resume"
         )
     seconds = time.monotonic() - started
-    _save_model(trainer, output, data.train.label_names)
+    save_model(trainer, output, data.train.label_names)
     metrics = {
         "train_seconds": round(seconds, 2),
         "steps": trainer.state.global_step,
@@ -198,21 +200,6 @@ def _online_metrics(online: Online, trainer: AdversarialTrainer, seconds: float)
         "share_of_time": round(trainer.online_seconds / max(seconds, 1e-9), 4),
         "epochs": reports,
     }
-
-
-def _save_model(trainer: AdversarialTrainer, output: Path, label_names: tuple[str, ...]) -> None:
-    """Model, tokenizer and labels, written beside and moved: config.json, which marks a model as whole, comes last."""
-    partial = output / PARTIAL
-    try:
-        trainer.save_model(str(partial))
-        if trainer.args.should_save:
-            run_folder.write_json(partial / "labels.json", list(label_names))
-            for path in sorted(partial.iterdir(), key=lambda p: p.name.endswith("config.json")):
-                path.replace(output / path.name)
-            partial.rmdir()
-    except WRITE_ERRORS as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"cannot write the model to {output}: {reason(error)}") from error
 
 
 def _evaluate(trainer: AdversarialTrainer, tokenizer: Any, settings: FineTune, examples: Examples) -> dict[str, float]:
@@ -264,34 +251,6 @@ def _steps_per_epoch(settings: FineTune, rows: int) -> int:
     return max(1, math.ceil(rows / (settings.batch_size * world.announced_size() * settings.accumulation)))
 
 
-def precision_of(asked: str) -> str:
-    """fp32, bf16 or fp16; SettingError for one that this machine has not got."""
-    gpu = torch.cuda.is_available()
-    if asked == "auto":
-        return "bf16" if fast_bf16() else "fp32"
-    if asked == "fp16" and not gpu:
-        raise SettingError("precision fp16 needs a GPU; on this machine use bf16 or fp32")
-    if asked == "bf16" and gpu and not fast_bf16():
-        raise SettingError("this GPU has no bf16; use precision fp16 or fp32")
-    return asked
-
-
-@contextmanager
-def _new_folder(output: Path, model: torch.nn.Module, keep: int) -> Iterator[None]:
-    """The run's folder, gone again if what is done inside the block fails."""
-    first = world.announced_rank() == 0  # the process group is started inside the block
-    if first:
-        size = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-        # weights, two Adam moments and the method's memory for each checkpoint, one more while it is being written
-        run_folder.open_new(output, needed_bytes=size * (1 + 4 * (keep + 1)))
-    try:
-        yield
-    except BaseException:
-        if first:
-            shutil.rmtree(output, ignore_errors=True)
-        raise
-
-
 def _description(settings: FineTune, precision: str, own: dict[str, Any], data: Data) -> dict[str, Any]:
     sources = {"train": data.train, **({"eval": data.held_out} if data.held_out else {})}
     return {
@@ -315,37 +274,8 @@ def described(sources: dict[str, Examples]) -> dict[str, Any]:
     }
 
 
-def _check_same_run(settings: FineTune, output: Path) -> None:
-    """A run resumes with the settings it began with, or the result would be of neither."""
-    before = dataclasses.asdict(FineTune()) | run_folder.read_run(output).get("settings", {})  # a setting may be new
-    now = dataclasses.asdict(settings)
-    changed = [name for name in now if name != "output" and now[name] != before.get(name)]
-    if changed:
-        name = changed[0]
-        raise RunError(
-            f"{output} began with {name}={before.get(name)!r}, not {now[name]!r}; resume without it, or start another "
-            "run with another --output"
-        )
-    if (output / run_folder.METRICS).exists():
-        raise RunError(f"the run in {output} is finished; there is nothing to resume")
-
-
-def _resume_point(output: Path, data: Data, precision: str) -> str | None:
-    before = run_folder.read_run(output)
-    for name, examples in (("train", data.train), ("eval", data.held_out)):
-        if examples and before["data"].get(name, {}).get("sha256") != examples.digest:
-            raise RunError(f"{examples.origin} has changed since the run in {output} began; it cannot be resumed")
-    if before.get("processes") != world.size():
-        raise RunError(f"the run in {output} began with {before.get('processes')} processes, not {world.size()}")
-    if before.get("precision") != precision:
-        raise RunError(
-            f"the run in {output} began in {before.get('precision')}, and this machine would continue in {precision}"
-        )
-    checkpoints = output / run_folder.CHECKPOINTS
-    latest = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if world.rank() == 0:
-        run_folder.cut_log(output / run_folder.LOG, int(latest.rsplit("-", 1)[1]) if latest else 0)
-    return latest
+def _digests(data: Data) -> dict[str, str]:
+    return {"train": data.train.digest, **({"eval": data.held_out.digest} if data.held_out else {})}
 
 
 def settings_of(output: Path) -> FineTune:
@@ -354,46 +284,3 @@ def settings_of(output: Path) -> FineTune:
         return parse(FineTune, run_folder.read_run(output)["settings"])
     except SettingError as error:
         raise RunError(f"{output / run_folder.RUN} is damaged: {error}") from error
-
-
-@contextmanager
-def interruptible(trainer: AdversarialTrainer) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C inside the block ends the run after the current step, with a checkpoint; a second one at once."""
-    callback = _Stop(trainer)
-    trainer.add_callback(callback)
-
-    def on_signal(number: int, frame: Any) -> None:
-        if trainer.stop_asked:
-            raise KeyboardInterrupt
-        trainer.stop_asked = True
-
-    try:
-        before = signal.signal(signal.SIGINT, on_signal)
-    except ValueError:  # not in the main thread: Ctrl-C is somebody else's business
-        yield lambda: False
-        return
-    try:
-        yield lambda: callback.stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Stop(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, trainer: AdversarialTrainer) -> None:
-        self.trainer, self.stopped = trainer, False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer.stop_agreed and state.global_step < state.max_steps:
-            self.stopped = control.should_save = control.should_training_stop = True
-
-
-class StepLog(TrainerCallback):  # type: ignore[misc]
-    """log.jsonl: one line a log step, as it happens."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Called by the Trainer when there is something to log."""
-        if state.is_world_process_zero and logs:
-            run_folder.append_line(self.path, {"step": state.global_step, **logs})

@@ -25,6 +25,8 @@ from ..errors import RunError
 from ..settings import read_yaml
 
 RUN, LOG, METRICS, CHECKPOINTS = "run.yaml", "log.jsonl", "metrics.json", "checkpoints"
+PRETRAINING = "pretrain"
+"""What run.yaml calls a pre-training job; it has no name for the others."""
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 """What writing weights raises when a disk is full: torch and safetensors have errors of their own."""
 
@@ -36,14 +38,22 @@ def reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
 
 
-def open_new(folder: Path, needed_bytes: int) -> None:
-    """Make the folder; RunError if it holds another run, cannot be written, or its disk is too full."""
+def check_free(folder: Path) -> None:
+    """RunError if a folder holds another run, or something else."""
     if (folder / RUN).exists():
         raise RunError(
             f"{folder} already holds a run; choose another --output, continue it with --resume, or delete the folder"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists and is not an empty folder; choose another --output")
+        raise RunError(
+            f"{folder} exists, is not an empty folder, and holds no run; choose another --output, or delete it if a "
+            "run was killed there before it began"
+        )
+
+
+def open_new(folder: Path, needed_bytes: int) -> None:
+    """Make the folder; RunError if it holds another run, cannot be written, or its disk is too full."""
+    check_free(folder)
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(parent).free
     if free < needed_bytes:
@@ -69,12 +79,26 @@ def write_json(path: Path, content: Any) -> None:
     _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The contents of run.yaml; RunError if the folder holds no run."""
+def read_run(folder: Path, *, job: str | None = None) -> dict[str, Any]:
+    """The contents of run.yaml; RunError if the folder holds no run, or that of another kind of job.
+
+    job: PRETRAINING, or None for a classifier.
+    """
     if not (folder / RUN).is_file():
-        raise RunError(f"{folder} holds no run (no {RUN}); is the name right?")
+        killed = " If a run was killed there before it began, delete the folder and start again." * folder.is_dir()
+        raise RunError(f"{folder} holds no run (no {RUN}); is the name right?{killed}")
     run = read_yaml(folder / RUN)
-    kinds = {"settings": dict, "method": dict, "data": dict, "labels": list, "fields": int, "metric": str}
+    found = run.get("job")
+    if job is None and found == PRETRAINING:
+        raise RunError(
+            f"{folder} holds a pre-trained language model and no classifier; fine-tune it: "
+            f"sparring train --model {folder}"
+        )
+    if job == PRETRAINING and found != PRETRAINING:
+        raise RunError(f"the run in {folder} is no pre-training; continue it with the command that began it")
+    kinds: dict[str, type] = {"settings": dict, "method": dict, "data": dict}
+    if job is None:
+        kinds |= {"labels": list, "fields": int, "metric": str}
     bad = [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]
     if bad:
         raise RunError(f"{folder / RUN} is damaged: {bad[0]!r} is missing or of the wrong kind")

@@ -33,7 +33,8 @@ from ..model import world
 from ..model.load import load_classifier, load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
-from .finetune import Interrupted, StepLog, described, interruptible, precision_of, training_arguments
+from .finetune import described, training_arguments
+from .job import Interrupted, StepLog, interruptible, precision_of
 from .mix_data import attacked_examples, check_frozen, recipe_of, rows_to_attack, training_data
 from .mix_options import Mix
 from .trainer import AdversarialTrainer

@@ -24,10 +24,15 @@ from ..methods.base import GradientMethod, Logs, Method
 from ..methods.standard import Standard
 from ..model import world
 from .check import check_arguments, warn_if_vanishing
+from .curriculum import Curriculum
 from .engine import TrainerEngine
 from .folder import WRITE_ERRORS, reason
+from .layers import parameter_groups
 from .online import Online
+from .pace import Pace, measure_plain_pass
 from .partners import PARTNER, Collate, Rows, count, shares, together
+from .sharded import load_optimizer, save_optimizer
+from .stream import Stream
 
 PARTIAL = ".partial"  # a checkpoint is written in here and then renamed, so that a half-written one is never found
 
@@ -38,32 +43,40 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     method: what one optimisation step is.
     adversary_from: optimiser step at which the adversary enters, or a share of all steps if below 1; plain training
         before it.
+    weight_ramp: share of all steps over which the method's `weight` rises to its setting once the adversary is in.
     perturb_special: whether special tokens such as [CLS] may be perturbed (needs `processing_class` if not).
     online: attacks on the training rows with the model as it is by then; `train_dataset` must have the rows of its
         examples, encoded, in their order.
+    stream: micro-batches of a corpus in place of a `train_dataset`; its place is in every checkpoint. Give `max_steps`.
+    layer_decay: the learning rate of a layer as a share of that of the layer above.
 
     Everything else is `transformers.Trainer`. Raises SettingError for settings that a method cannot work with.
     """
+
+    optimizer: Any
 
     def __init__(
         self,
         *args: Any,
         method: Method | None = None,
         adversary_from: float = 0,
+        weight_ramp: float = 0,
         perturb_special: bool = True,
         online: Online | None = None,
+        stream: Stream | None = None,
+        layer_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         self.method: Method = method or Standard()
         super().__init__(*args, **kwargs)
-        self.online = online
-        check_arguments(self, adversary_from, perturb_special)
+        self.online, self.stream, self.layer_decay = online, stream, layer_decay
+        self.curriculum = Curriculum(adversary_from, weight_ramp)
+        check_arguments(self, perturb_special)
         if online is not None:
             self.train_dataset: Any = Rows(self.train_dataset)
             self.data_collator: Any = Collate(self.data_collator)
             self.args.remove_unused_columns = False  # it would remove the adversarial rows
         self.args.logging_nan_inf_filter = False  # a NaN loss is shown, not replaced by the last good one
-        self.adversary_from = adversary_from
         tokenizer = self.processing_class
         self._unperturbed: list[int] = [] if perturb_special else list(tokenizer.all_special_ids)
         self.engine = TrainerEngine(self)
@@ -76,10 +89,18 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._shares: list[tuple[int, float]] = []
         self._partner_shares: list[float | None] = []
         self._began, self.online_seconds = time.monotonic(), 0.0
+        self.pace: Pace | None = None
+        if stream is not None:
+            self.args.ignore_data_skip = True  # the stream goes on where it stood; there is nothing to skip
+            self.pace = Pace(stream.tokens * world.size(), self.args.device)
         self.add_callback(_AfterUpdate(self))
         shutil.rmtree(Path(self.args.output_dir) / PARTIAL, ignore_errors=True)
 
     # one step
+
+    def get_train_dataloader(self) -> Any:
+        """The stream if there is one, else the Trainer's."""
+        return super().get_train_dataloader() if self.stream is None else self.stream
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -94,12 +115,14 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         extra = self._partner_shares[self._micro] if self._partner_shares else None
         engine, step = self.engine, self.state.global_step
         engine.wrapped = engine.view.training_forward = model
+        if self.pace is not None and self.pace.plain is None:
+            measure_plain_pass(self.pace, self, batch)
         # Dropout draws from the global generator: start it from the step, so that a resumed run draws the same masks.
         torch.manual_seed(make_key(self.args.seed, "dropout", step, self._micro, world.rank()))
         if step == 0 and self._micro == 0:
             engine.view.check(batch)
         self._micro += 1
-        method = self.method if step >= self._first_adversarial_step() else self._plain
+        method = self._method_at(step)
         adversarial = self.online.term.batch(partners, batch, self._unperturbed) if self.online else None
         loss = torch.zeros((), device=batch.real.device)
         if isinstance(method, GradientMethod):
@@ -123,18 +146,25 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         if self.accelerator.sync_gradients:
             engine.average_module_gradients()
             self._steps_since_log += 1
+            if self.pace is not None:
+                self.pace.before_update()
         return loss + share * torch.stack(list(logs.values())).sum()
 
     def _check_size(self, method: Method, batch: Batch) -> None:
         """Once: whether what the adversary did to the batch just passed did anything."""
-        if not self._checked_size and method is self.method:
+        if not self._checked_size and method is not self._plain:
             self._checked_size = True
             warn_if_vanishing(method, self.engine.view, batch)
+
+    def _method_at(self, step: int) -> Method:
+        return self.curriculum.method_at(step, self.state.max_steps, self.method, self._plain)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
         """The micro-batches of one step, and for each the rows that are data and their share of the whole step."""
+        if self.pace is not None:
+            self.pace.start()
         samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         real = [self._real_rows(i, samples) for i in range(len(samples))]
         scored = [_targets(batch, rows, self._loss_shifts_labels) for batch, rows in zip(samples, real, strict=True)]
@@ -166,16 +196,17 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         batch = Batch.from_inputs(
             inputs,
             key=make_key(self.args.seed, self.state.global_step),
-            first_row=(self._micro * world.size() + world.rank()) * self._train_batch_size,
+            first_row=self._first_row(),
             unperturbed=self._unperturbed,
             smoothing=self.args.label_smoothing_factor,
             shift=self._loss_shifts_labels,
         )
         return (batch if rows == len(batch) else batch.first(rows)), share
 
-    def _first_adversarial_step(self) -> float:
-        at = self.adversary_from
-        return math.ceil(at * self.state.max_steps) if 0 < at < 1 else at
+    def _first_row(self) -> int:
+        if self.stream is not None:
+            return self.stream.first_row(self._micro)
+        return (self._micro * world.size() + world.rank()) * self._train_batch_size
 
     # attacks on the training rows
 
@@ -211,8 +242,17 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         return norm
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The Trainer's, with the method's own modules in a group of their own."""
+        """The Trainer's, with the method's own modules in a group of their own, and layers in groups if they differ."""
         created = self.optimizer is None
+        if created and self.layer_decay < 1:
+            kind, given = self.get_optimizer_cls_and_kwargs(self.args, model or self.model)
+            groups = parameter_groups(
+                model or self.model,
+                learning_rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                layer_decay=self.layer_decay,
+            )
+            self.optimizer = kind(groups, **given)
         optimizer = super().create_optimizer(model)
         if created and len(self.engine.modules):
             optimizer.add_param_group({"params": list(self.engine.modules.parameters()), "weight_decay": 0.0})
@@ -238,7 +278,11 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
                     logs[f"loss_{name}"] = mean / world.size() / max(self._steps_since_log, 1)
             logs["skipped_steps"] = self.engine.skipped_steps
             self._terms, self._steps_since_log, self.engine.skipped_steps = {}, 0, 0
+            if self.pace is not None:
+                logs |= self.pace.report()
             self._tr_loss.zero_()  # the Trainer subtracts it from itself, and NaN - NaN is NaN for ever after
+        if self.stream is not None:
+            self.state.epoch = self.stream.blocks.epoch  # of the corpus; the run is one epoch to the Trainer
         super().log(logs, start_time)
 
     # checkpoints
@@ -256,7 +300,12 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._saving = True
         try:
             super()._save_checkpoint(model, trial)
+            (run / PARTIAL / name).mkdir(parents=True, exist_ok=True)  # the first process may be behind
             self.engine.save(run / PARTIAL / name)
+            if self.stream is not None:
+                self.stream.save(run / PARTIAL / name)
+                if self.is_distributed_loading_by_transformers:
+                    save_optimizer(self.optimizer, self.lr_scheduler, run / PARTIAL / name)
             if self.args.should_save and self.state.best_global_step == self.state.global_step:
                 self.state.best_model_checkpoint = str(run / name)
                 self.state.save_to_json(str(run / PARTIAL / name / "trainer_state.json"))
@@ -285,9 +334,18 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         # A pickle, and nothing of ours reads it.
         (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None and self.stream is not None and self.is_distributed_loading_by_transformers:
+            load_optimizer(self.optimizer, self.lr_scheduler, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.stream is None or not self.is_distributed_loading_by_transformers:  # that one was loaded from there
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.engine.load(Path(resume_from_checkpoint))
+        if self.stream is not None:
+            self.stream.load(Path(resume_from_checkpoint))
 
 
 class _AfterUpdate(TrainerCallback):  # type: ignore[misc]
@@ -309,8 +367,18 @@ class _AfterUpdate(TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the Trainer after `optimizer.step()`."""
+        if self.trainer.pace is not None:
+            self.trainer.pace.after_update()
         self.trainer.method.after_update(self.trainer.engine.view, self.trainer.engine)
         self.trainer.engine.modules.zero_grad()
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after an update, before it logs, scores or saves."""
+        trainer = self.trainer
+        if trainer.pace is not None:
+            if control.should_log:  # what a GPU has yet to do belongs to the steps, not to the log
+                trainer.pace.settle()
+            trainer.pace.stop(trainer._method_at(state.global_step - 1), args.gradient_accumulation_steps)
 
 
 def _targets(inputs: dict[str, Any], rows: int, shifted: bool) -> int:

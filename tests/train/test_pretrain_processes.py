@@ -1,0 +1,194 @@
+"""Pre-training in processes: killed at any moment, spread over two, sharded, compiled."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pretrain_worker
+import pytest
+import texts
+import torch
+from safetensors.torch import load_file
+from toys import distance
+
+from sparring.train.pretrain import pretrain
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A corpus, tokenizers and configs."""
+    return texts.write_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts `pretrain_worker.run` in a process forked from one that has imported everything once."""
+    here = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["pretrain_worker"])
+
+        def begin(settings, *args):
+            process = context.Process(target=pretrain_worker.run, args=(asdict(settings), *args))
+            process.start()
+            return process
+
+        yield begin
+
+
+def eventful(folder, output, **given):
+    """A run with dropout in which much is random: it masks spans on a ramp, and its adversary enters half-way."""
+    random_parts = {"config": "dropout", "masking": "0.1:0.3", "masking_unit": "span", "workers": 1}
+    adversary = {"method": "alum", "curriculum": "half", "weight_ramp": 0.3}
+    return texts.settings(folder, output, steps=12, keep=2, **random_parts, **adversary, **given)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory):
+    """The weights of the run that nobody kills."""
+    output = tmp_path_factory.mktemp("undisturbed") / "run"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pretrain(eventful(folder, output))
+    torch.set_num_threads(threads)
+    return load_file(output / "model.safetensors")
+
+
+@pytest.mark.parametrize("stage", pretrain_worker.STAGES)
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_to_the_same_weights(
+    start, folder, undisturbed, tmp_path, stage
+):
+    settings = eventful(folder, tmp_path / "run")
+    killed = start(settings, stage, 8)
+    killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
+    again = start(settings)
+    again.join(120)
+    assert again.exitcode == 0
+    assert distance(load_file(tmp_path / "run" / "model.safetensors"), undisturbed) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_weights(start, folder, undisturbed, tmp_path, seed):
+    chance, settings = random.Random(seed), eventful(folder, tmp_path / "run")
+    for _ in range(2):
+        process = start(settings)
+        checkpoints = tmp_path / "run" / "checkpoints"
+        known = {path.name for path in checkpoints.glob("checkpoint-*")}
+        while process.is_alive() and {path.name for path in checkpoints.glob("checkpoint-*")} <= known:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.3))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+        if process.exitcode == 0:
+            break
+    if not (tmp_path / "run" / "metrics.json").exists():
+        last = start(settings)
+        last.join(120)
+        assert last.exitcode == 0
+    assert distance(load_file(tmp_path / "run" / "model.safetensors"), undisturbed) == 0
+
+
+# two processes
+
+
+def torchrun(folder, jobs, seconds=240):
+    """Run the jobs, settings by name, on two processes; errors are raised here."""
+    path = folder / "jobs.json"
+    path.write_text(json.dumps({name: asdict(given) for name, given in jobs.items()}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(Path(pretrain_worker.__file__)), str(path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=seconds,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in jobs:
+        assert not (error := folder / f"{name}.error").exists(), error.read_text()
+
+
+TWO = {"standard": {}, "alum": {"method": "alum"}, "accumulated": {"method": "vat", "accumulation": 2}}
+TWO |= {"causal": {"method": "alum", "family": "gpt2"}}
+
+
+@pytest.fixture(scope="module")
+def two(folder, tmp_path_factory):
+    """Folder of runs on two processes with half the batch each."""
+    made = tmp_path_factory.mktemp("two")
+    jobs = {name: texts.settings(folder, made / name, batch_size=4, **given) for name, given in TWO.items()}
+    whole = texts.settings(folder, made / "eventful", batch_size=4, config="dropout", method="alum", workers=1)
+    torchrun(made, jobs | {"eventful": whole})
+    return made
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_two_processes_do_what_one_does_with_the_double_batch(folder, two, tmp_path, monkeypatch, name):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain_worker.job, "training_arguments", pretrain_worker.job.training_arguments)
+        pretrain_worker.with_sgd()
+        pretrain(texts.settings(folder, tmp_path / "run", batch_size=8, **TWO[name]))
+    alone = load_file(tmp_path / "run" / "model.safetensors")
+    assert distance(load_file(two / name / "model.safetensors"), alone) <= 1e-5
+
+
+def test_two_processes_go_on_bit_for_bit(folder, two, tmp_path):
+    shutil.copytree(two / "eventful", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / f"checkpoint-{step}")
+    given = texts.settings(folder, tmp_path / "run", batch_size=4, config="dropout", method="alum", workers=1)
+    torchrun(tmp_path, {"run": given})
+    first, second = (load_file(path / "model.safetensors") for path in (two / "eventful", tmp_path / "run"))
+    assert distance(first, second) == 0
+
+
+def test_a_sharded_run_trains_as_a_whole_one_saves_goes_on_and_reloads(folder, tmp_path):
+    given = {"batch_size": 4, "method": "alum", "config": "dropout", "learning_rate": 1e-3}
+    torchrun(tmp_path, {"run": texts.settings(folder, tmp_path / "run", fsdp=True, **given)})
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    (tmp_path / "again" / "metrics.json").unlink()
+    for step in (4, 6):
+        shutil.rmtree(tmp_path / "again" / "checkpoints" / f"checkpoint-{step}")
+    torchrun(tmp_path, {"again": texts.settings(folder, tmp_path / "again", fsdp=True, **given)})
+    assert distance(load_file(tmp_path / "again" / "model.safetensors"), before) == 0
+    on = texts.settings(folder, tmp_path / "on", model=str(tmp_path / "run"), steps=1)
+    assert pretrain(on)["steps"] == 1
+
+
+def test_a_sharded_run_that_accumulates_has_the_gradients_of_a_whole_one(folder, tmp_path):
+    given = {"method": "alum", "steps": 2, "learning_rate": 1e-4}
+    half = texts.settings(folder, tmp_path / "sharded", batch_size=2, accumulation=2, fsdp=True, **given)
+    torchrun(tmp_path, {"sharded": half})
+    pretrain(texts.settings(folder, tmp_path / "whole", **given))
+    sharded, whole = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("sharded", "whole")
+    )
+    norms = [[row["grad_norm"] for row in rows if "grad_norm" in row] for rows in (sharded, whole)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+def test_a_compiled_run_makes_the_weights_of_an_uncompiled_one(folder, tmp_path):
+    given = {"method": "alum", "steps": 3, "learning_rate": 1e-4}
+    for name in ("plain", "compiled"):
+        pretrain(texts.settings(folder, tmp_path / name, compile=name == "compiled", **given))
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "compiled"))
+    assert distance(first, second) <= 3.1e-4  # Adam moves a weight by at most the learning rate in a step
+    losses = [
+        [json.loads(line).get("loss") for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("plain", "compiled")
+    ]
+    assert [x for x in losses[0] if x] == pytest.approx([x for x in losses[1] if x], rel=1e-4)
