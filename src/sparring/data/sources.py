@@ -103,8 +103,8 @@ class Text:
                     return
 
     def progress(self, place: Place) -> float:
-        """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
+        """By bytes."""
+        return _share_read(place[0], self.path, self.size)
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class JsonLines:
         return _text(row[self.field], self.field, line)
 
     def progress(self, place: Place) -> float:
-        """By bytes; a compressed file is taken to be a third of its text."""
-        return place[0] / max(1, self.size * (3 if zipped(self.path) else 1))
+        """By bytes."""
+        return _share_read(place[0], self.path, self.size)
 
 
 @dataclass(frozen=True)
@@ -361,6 +361,11 @@ def _cut_off(line: int, error: Exception) -> Bad:
 def reason(error: Exception) -> str:
     """Kind and first line of an error, safe to print."""
     return f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])[:300]}"
+
+
+def _share_read(offset: int, path: Path, size: int) -> float:
+    """How much of a text file lies before a place in its text; a compressed one is taken to be a third of that."""
+    return offset / max(1, size * (3 if zipped(path) else 1))
 
 
 def zipped(path: Path) -> bool:

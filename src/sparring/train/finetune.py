@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from ..attack.recipe import Recipe
@@ -33,6 +32,7 @@ from .job import (
     precision_of,
     resume_point,
     save_model,
+    trainer_arguments,
 )
 from .mix_options import Mix
 from .online import FOLDER as ADVERSARIAL
@@ -215,33 +215,16 @@ def training_arguments(settings: FineTune, precision: str, rows: int) -> Trainin
     """What the Trainer is told for so many rows."""
     epoch = _steps_per_epoch(settings, rows)
     total = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.epochs * epoch)
-    return TrainingArguments(
-        output_dir=str(Path(settings.output) / run_folder.CHECKPOINTS),
+    return trainer_arguments(
+        settings,
+        precision,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
         warmup_steps=round(settings.warmup * total),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
         label_smoothing_factor=settings.label_smoothing,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        torch_compile=settings.compile,
-        activation_checkpointing=settings.activation_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
         save_strategy="steps" if settings.save_every else "epoch",
         save_steps=settings.save_every or 500,
-        save_total_limit=settings.keep,
         logging_steps=max(1, total // 50),
-        logging_first_step=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
         ddp_timeout=7 * 86_400 if settings.online != "none" else 1_800,  # shares of an attack take unequal time
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..errors import RunError, SettingError
@@ -17,6 +17,8 @@ from ..model import world
 from ..model.load import fast_bf16
 from . import folder as run_folder
 from .folder import WRITE_ERRORS, reason
+from .options import FineTune
+from .pretrain_options import Pretrain
 from .trainer import PARTIAL, AdversarialTrainer
 
 
@@ -34,6 +36,32 @@ def precision_of(asked: str) -> str:
     if asked == "bf16" and gpu and not fast_bf16():
         raise SettingError("this GPU has no bf16; use precision fp16 or fp32")
     return asked
+
+
+def trainer_arguments(settings: FineTune | Pretrain, precision: str, **own: Any) -> TrainingArguments:
+    """What the Trainer is told by the settings that all training jobs have, and by a job's own."""
+    return TrainingArguments(
+        output_dir=str(Path(settings.output) / run_folder.CHECKPOINTS),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        torch_compile=settings.compile,
+        activation_checkpointing=settings.activation_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
+        save_total_limit=settings.keep,
+        logging_first_step=True,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        **own,
+    )
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
@@ -42,6 +41,7 @@ from .job import (
     precision_of,
     resume_point,
     save_model,
+    trainer_arguments,
 )
 from .layers import freeze_embeddings
 from .pretrain_options import TRAINED, Pretrain, plain_share
@@ -319,34 +319,17 @@ def _every(settings: Pretrain) -> int:
 def training_arguments(settings: Pretrain, precision: str) -> TrainingArguments:
     """What the Trainer is told."""
     kinds = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-    return TrainingArguments(
-        output_dir=str(Path(settings.output) / run_folder.CHECKPOINTS),
+    return trainer_arguments(
+        settings,
+        precision,
         max_steps=settings.steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
         lr_scheduler_type=kinds[settings.schedule],
         warmup_steps=round(settings.warmup * settings.steps),
-        weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
-        max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        torch_compile=settings.compile,
-        activation_checkpointing=settings.activation_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.activation_checkpointing else None,
         save_strategy="steps",
         save_steps=settings.save_every or max(1, settings.steps // 10),
-        save_total_limit=settings.keep,
         logging_steps=max(1, settings.steps // 100),
-        logging_first_step=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
         ignore_data_skip=True,
         save_only_model=settings.fsdp,  # the optimiser's state is written by `sharded`
     )
