@@ -22,6 +22,8 @@ ORDER = [
     "attack",
     "train",
     "evaluate",
+    "analyse",
+    "study",
     "cli",
 ]
 MODULES = sorted(p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in ROOT.rglob("*.py"))
