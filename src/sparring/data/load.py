@@ -53,8 +53,8 @@ class Examples:
         """These rows alone, in this order; notes are added."""
         texts = tuple(self.texts[row] for row in rows)
         labels = tuple(self.labels[row] for row in rows) if self.labels else ()
-        digest = _digest(texts, labels, self.label_names)  # type: ignore[arg-type]
-        return replace(self, texts=texts, labels=labels, digest=digest, notes=(*self.notes, *notes))  # type: ignore[arg-type]
+        digest = _digest(texts, labels, self.label_names)
+        return replace(self, texts=texts, labels=labels, digest=digest, notes=(*self.notes, *notes))
 
 
 def load(

@@ -48,7 +48,7 @@ class Block:
                 node = loader.get_single_node()
                 found = _Reader(str(path), loader).value(node, "") if node is not None else None
             finally:
-                loader.dispose()  # type: ignore[no-untyped-call]
+                loader.dispose()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = "" if mark is None else f", line {mark.line + 1}"
@@ -195,7 +195,7 @@ class _Reader:
             if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
                 raise SettingError(f"{self._at(node)}: the tag {node.tag!r} is not allowed; write a plain value")
             return node.value
-        found = self.loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        found = self.loader.construct_object(node, deep=True)
         if isinstance(found, float) and not math.isfinite(found):
             raise SettingError(f"{self._at(node)}: {node.value} is not a finite number")
         return found

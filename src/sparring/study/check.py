@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..attack.recipe import Recipe
 from ..attack.recipes import RECIPES
 from ..attack.recipes import recipe as attack_recipe
 from ..attack.recipes.parts import known as known_constraints
+from ..attack.records import fingerprint
 from ..attack.resources import find
 from ..attack.transform.synonyms import synonyms as synonyms_from
 from ..errors import SettingError
@@ -35,20 +37,18 @@ def check(study: Study, block: Block) -> None:
         own = arms[name]
         train = _inside(own, "train")
         blocks = [inner for one in (train, shared) for inner in (_inside(one, "settings"), one)]
-        blocks[0].checked(lambda arm=arm: method_of(study, arm), *blocks[1:], key="method")  # type: ignore[misc]
-        train.checked(lambda arm=arm: _check_online(study, arm), shared, key="online")  # type: ignore[misc]
+        blocks[0].checked(partial(method_of, study, arm), *blocks[1:], key="method")
+        train.checked(partial(_check_online, study, arm), shared, key="online")
         if arm.augment is not None:
             inner = _inside(own, "augment")
             inner.only((*AUGMENT, *OPTIONS))
-            values, victim = arm.augment, arm.victim
-            inner.checked(lambda values=values, victim=victim: augment_of(values, Path(), model=victim), key="recipes")
+            inner.checked(partial(augment_of, arm.augment, Path(), model=arm.victim), key="recipes")
         if arm.pretrain is not None:
             inner = _inside(own, "pretrain")
-            values = arm.pretrain
-            inner.checked(lambda values=values: pretraining_method(values), _inside(inner, "settings"), key="method")  # type: ignore[misc]
+            inner.checked(partial(pretraining_method, arm.pretrain), _inside(inner, "settings"), key="method")
         if arm.mix is not None:
-            names = mixture(study, arm).known_attacks
-            _inside(own, "mix").checked(lambda names=names: _check_recipes(names), key="attacks")  # type: ignore[misc]
+            inner = _inside(own, "mix")
+            inner.checked(partial(_check_recipes, mixture(study, arm).known_attacks), key="attacks")
     evaluate = _inside(block, "evaluate")
     if study.attacks is not None:
         attacks, inner = study.attacks, _inside(evaluate, "attacks")
@@ -176,7 +176,7 @@ def ways_of(job: Augment) -> list[Any]:
             made = sampler(name, **job.options) if name == CONTROL else attack_recipe(name, **job.options)
             found.append(json.loads(json.dumps(made.describe())))
         elif name == RESAMPLE:
-            found.append(job.options.get("masked_lm") or str(find("masked_lm").name))
+            found.append(job.options.get("masked_lm") or fingerprint(str(find("masked_lm"))).rsplit(" ", 1)[1])
         elif name in ("synonym", "insert", "random"):
             found.append(synonyms_from(job.options.get("synonyms", "auto"), 50).name)
     return found

@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from ..attack.recipe import Recipe
 from ..attack.records import fingerprint
 from ..data.corpus import Corpus
 from ..errors import DataError, ModelError, SettingError
@@ -30,7 +31,7 @@ from .check import (
     sampler_of,
     ways_of,
 )
-from .job import Job, Kind
+from .job import MAKES, Job, Kind
 from .options import Arm, Study, changed, plain
 from .plan import digest_of, sha256_of
 from .sources import anchored, drawn, read_cross, read_part
@@ -245,8 +246,9 @@ class _Planner:
         data: Mapping[str, str],
         needs: tuple[str, ...],
     ) -> Job:
-        if kind in ("augment", "pretrain", "train", "mix") and self.weights[place.model]:
-            data = {**data, "model": self.weights[place.model]}
+        weights = self.weights[place.model]
+        if kind in MAKES and weights is not None and "model" not in data:
+            data = {**data, "model": weights}
         job = Job(
             kind=kind,
             name=name,

@@ -13,8 +13,10 @@ from ..train.pretrain_options import Pretrain
 from .block import Block
 from .options import ARM, BUDGETS, FAMILIES, Arm, Attacks, CrossDomain, DataSet, NeuronJobs, Study
 
-TOP = ("name", "model", "models", "seeds", "data", "cross_domain", "train", "budgets", "baseline", "arms", "evaluate")
-TOP += ("neurons", "questions", "output")
+TOP = (
+    *("name", "model", "models", "seeds", "data", "cross_domain", "train", "budgets", "baseline", "arms", "evaluate"),
+    *("neurons", "questions", "output"),
+)
 ELSEWHERE = {
     "model": "the study's `model`",
     "data": "the study's `data`",
