@@ -16,6 +16,7 @@ T = TypeVar("T")
 _MOST = 100_000
 """Values in one file; aliases of aliases can stand for more than any memory holds."""
 _KINDS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null", "str"))
+_PLAIN = (*_KINDS, *(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "timestamp", "value", "merge")))
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,13 @@ class _Reader:
         self.count += 1
         if self.count > _MOST:
             raise SettingError(f"{self.file} holds more than {_MOST:,} values; is it a study?")
+        if node.tag not in _PLAIN:
+            raise SettingError(f"{self._at(node)}: the tag {node.tag!r} is not allowed; write a plain value")
         if isinstance(node, yaml.MappingNode):
             return self._block(node, title)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(one, title) for one in node.value]
-        if node.tag not in _KINDS:  # dates and the like are texts here
-            if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
-                raise SettingError(f"{self._at(node)}: the tag {node.tag!r} is not allowed; write a plain value")
+        if node.tag not in _KINDS:  # a date is a text here, as is "="
             return node.value
         found = self.loader.construct_object(node, deep=True)
         if isinstance(found, float) and not math.isfinite(found):
