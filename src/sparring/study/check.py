@@ -59,7 +59,8 @@ def check(study: Study, block: Block) -> None:
     if study.radius is not None:
         _inside(evaluate, "radius").checked(lambda: embedding_attack(study))
     if study.neurons is not None:
-        _inside(block, "neurons").checked(lambda: neuron_settings(study, ""))
+        neurons = study.neurons
+        _inside(block, "neurons").checked(lambda: neuron_settings(neurons.settings, neurons.corpus))
 
 
 # what jobs are made of
@@ -143,12 +144,11 @@ def embedding_attack(study: Study) -> tuple[EmbeddingAttack, int]:
     return parse(EmbeddingAttack, values), examples
 
 
-def neuron_settings(study: Study, corpus: str) -> Any:
+def neuron_settings(values: Mapping[str, Any], corpus: str) -> Any:
     """Settings of the analysis of neurons."""
-    from ..analyse.neurons import Neurons
+    from ..analyse.options import Neurons
 
-    assert study.neurons is not None  # asked of such studies alone
-    return parse(Neurons, {**study.neurons.settings, "corpus": corpus})
+    return parse(Neurons, {**values, "corpus": corpus})
 
 
 def recipe_of(name: str, options: Mapping[str, Any], root: Path, seed: int) -> Recipe:

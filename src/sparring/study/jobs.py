@@ -221,7 +221,7 @@ class _Planner:
     def _neurons(self, place: _Place, arm: Arm, model: Job, part: dict[str, str]) -> None:
         assert self.study.neurons is not None  # asked of such studies alone
         corpus = Path(anchored(self.study.neurons.corpus, self.root))
-        settings = {**changed(neuron_settings(self.study, ""), "corpus"), **part}
+        settings = {**changed(neuron_settings(self.study.neurons.settings, str(corpus)), "corpus"), **part}
         self._job("neurons", corpus.stem, place, arm, settings, {"corpus": _sha256(corpus)}, (model.id,))
 
     def _transferred(self, place: _Place, arms: list[Arm], attacks: Mapping[tuple[str, str], Job]) -> None:

@@ -1,5 +1,6 @@
 """Jobs that measure a model: clean scores, attacks, other models' adversarial rows, radii, neurons."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,12 @@ from ..evaluate.robust import EmbeddingAttack, robust_curve
 from ..model.load import longest_text
 from ..settings import parse
 from ..train.folder import read_run
+from .check import neuron_settings as settings_from
 from .check import recipe_of
 from .job import Job
 from .perform import Task, model_folder
 from .plan import digest_of
-from .sources import anchored, drawn, read_cross
+from .sources import anchored, drawn, read_cross, read_part
 
 LETTERS = {"failed": "h", "success": "b", "skipped": "s"}
 """What became of a row: held, broken, skipped because it was wrong before."""
@@ -159,12 +161,15 @@ def curve(task: Task) -> dict[str, Any]:
 
 def neurons(task: Task) -> dict[str, Any]:
     """Linguistic correlation analysis of the model's neurons."""
-    from ..analyse.neurons import Neurons, analyse
+    from ..analyse.neurons import analyse
 
     assert task.study.neurons is not None  # or the plan would have no such job
     own = {name: value for name, value in task.job.settings.items() if name != "part"}
-    settings = parse(Neurons, {**own, "corpus": anchored(task.study.neurons.corpus, task.root)})
-    found: dict[str, Any] = analyse(task.trained, settings, progress=task.tick)
+    settings = settings_from(own, anchored(task.study.neurons.corpus, task.root))
+    store = task.work / "activations"
+    tick = lambda done, total, what: task.tick(what, done, total)  # noqa: E731
+    found: dict[str, Any] = analyse(task.trained, settings, tick, work=store)
+    shutil.rmtree(store, ignore_errors=True)
     return found
 
 
@@ -193,8 +198,6 @@ def _like(folder: Path) -> Examples:
 
 def _test_rows(task: Task, like: Examples) -> Examples:
     """All test rows; those that a job draws out of them are compared with the plan."""
-    from .sources import read_part
-
     found = read_part(task.spec, "test", task.root, like=like)
     assert found is not None  # a data set without is an error
     return found
