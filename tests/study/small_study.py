@@ -1,9 +1,9 @@
-"""A study small enough for tests: a random model, rows in which one word decides, every kind of arm."""
+"""A study small enough for tests: a model that knows what is good, and rows in which one word decides."""
 
 import random
 
 import yaml
-from puppets import LETTERS, random_model
+from puppets import LETTERS, WEIGHTS, handset
 
 NOUNS, FINE, POOR = ("film", "book", "plot"), ("good", "fine", "great"), ("bad", "awful", "poor")
 
@@ -22,7 +22,7 @@ def write_rows(path, count, seed, names=("neg", "pos"), wrong=0.0):
 
 def write_place(folder):
     """A base model and data: train, dev, test, and another domain whose classes have other names."""
-    model, tokenizer = random_model()
+    model, tokenizer = handset(WEIGHTS | {"[UNK]": -0.05})
     model.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     write_rows(folder / "train.csv", 60, 0)
@@ -36,7 +36,7 @@ SMALL = {
     "name": "small",
     "models": {"tiny": "base"},
     "data": {"toy": {"train": "train.csv", "dev": "dev.csv", "test": "test.csv"}},
-    "train": {"learning_rate": 0.02, "batch_size": 10, "max_length": 32, "precision": "fp32"},
+    "train": {"learning_rate": 1e-3, "batch_size": 10, "max_length": 32, "precision": "fp32"},
     "arms": {"standard": {"family": "baseline"}},
 }
 
