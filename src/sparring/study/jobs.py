@@ -231,7 +231,7 @@ class _Planner:
                     if owner == source and arm.name != source:
                         part = {} if arm.part is None else {"part": arm.part[1]}
                         settings = {"source": source, "recipe": name, **part}
-                        needs = (self._model(place, arm).id, attack.id, *attack.needs)
+                        needs = (self._model(place, arm).id, attack.id)
                         self._job("transfer", f"{name} rows of {source}", place, arm, settings, {}, needs)
 
     # what they are made of

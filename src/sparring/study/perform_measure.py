@@ -12,12 +12,12 @@ from ..adapters.load import load_trained
 from ..attack.calibrate import calibrated as calibrated_temperature
 from ..attack.engine import Memory
 from ..attack.outcome import Outcome, summary
-from ..attack.records import Record, fingerprint
+from ..attack.records import Record, fingerprint, read_lines
 from ..attack.run import attack
 from ..attack.victim import Victim, as_victim
 from ..data.batch import Batch
 from ..data.load import Examples
-from ..errors import DataError, RunError
+from ..errors import RunError
 from ..evaluate.clean import make_batches, predict
 from ..evaluate.metrics import score
 from ..evaluate.robust import EmbeddingAttack, robust_curve
@@ -26,8 +26,7 @@ from ..settings import parse
 from ..train.folder import read_run
 from .check import neuron_settings as settings_from
 from .check import recipe_of
-from .job import Job
-from .perform import Task, model_folder
+from .perform import Task
 from .plan import digest_of
 from .sources import anchored, drawn, read_cross, read_part
 
@@ -98,15 +97,15 @@ def attacked(task: Task) -> dict[str, Any]:
     """One recipe on drawn test rows, and again by an attacker who divides logits by the best temperature."""
     own, folder = task.job.settings, task.trained
     victim, like = as_victim(str(folder)), _like(folder)
-    examples = _attacked_rows(task, like)
+    examples = task.same(drawn(_test_rows(task, like), own["examples"]), "test")
     memory = Memory()
-    plain = _attack(task, task.job, folder, victim, examples, task.work, memory)
+    plain = _attack(task, victim, examples, memory)
     result = _outcome(plain, 1.0, own["recipe"]) | {"sha256": examples.digest}
     result["described"], result["calibrated"] = plain.described, None
     if own["calibrated"]:
         temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
         temperature = round(temperature, 6)
-        warm = _attack(task, task.job, folder, victim, examples, task.work, memory, temperature)
+        warm = _attack(task, victim, examples, memory, temperature)
         result["calibrated"] = _outcome(warm, temperature, own["recipe"])
     kept = plain.outcomes[: own["keep_examples"]]
     return result | {"seconds": task.seconds, "examples": [_shown(o, like.label_names) for o in kept]}
@@ -114,20 +113,14 @@ def attacked(task: Task) -> dict[str, Any]:
 
 def transferred(task: Task) -> dict[str, Any]:
     """Rows that an attack broke another model with, asked of this one."""
-    own, (source, place), (_, source_model) = task.job.settings, task.needs[1], task.needs[2]
-    folder = model_folder(source_model, source)
-    like = _like(folder)
-    examples = drawn(task.rows("test", like=like), source.settings["examples"])
-    if examples.digest != source.data["test"]:
-        raise DataError(f"{examples.origin} has changed since the study was planned; run the study again")
-    record = _record(source, folder, examples, place, task)
-    outcomes = _finished(record, len(examples.texts))
-    if outcomes is None:  # the texts are no part of the records: a fresh clone makes them again
-        found = _attack(task, source, folder, as_victim(str(folder)), examples, task.work, Memory())
-        outcomes = found.outcomes
-    broken = [o for o in outcomes if o.status == "success" and o.adversarial is not None]
+    own, (source, place) = task.job.settings, task.needs[1]
+    path = place / f"{own['recipe']}.jsonl"
+    if not path.is_file():
+        raise RunError(f"the texts of '{source.title}' are gone: there is no {path}; delete its folder and run again")
+    head, outcomes = read_lines(path)
+    broken = sorted((o for o in outcomes if o.status == "success" and o.adversarial is not None), key=lambda o: o.row)
     texts = [o.adversarial for o in broken if o.adversarial is not None]
-    gold = [like.label_names[o.label] for o in broken]
+    gold = [str(head["labels"][o.label]) for o in broken]
     correct = _right(task.trained, texts, gold) if texts else []
     return {
         "source": own["source"],
@@ -203,10 +196,6 @@ def _test_rows(task: Task, like: Examples) -> Examples:
     return found
 
 
-def _attacked_rows(task: Task, like: Examples) -> Examples:
-    return task.same(drawn(_test_rows(task, like), task.job.settings["examples"]), "test")
-
-
 def _counting(task: Task, what: str, done: int, total: int, batch: Batch) -> Batch:
     task.tick(what, done, total)
     return batch
@@ -230,30 +219,23 @@ class _Played:
     described: dict[str, Any]
 
 
-def _attack(
-    task: Task,
-    job: Job,
-    folder: Path,
-    victim: Victim,
-    examples: Examples,
-    place: Path,
-    memory: Memory,
-    temperature: float = 1.0,
-) -> _Played:
-    """An attack, or the rest of it, with its lines in a folder."""
-    own = job.settings
-    record = _record(job, folder, examples, place, task, temperature)
+def _attack(task: Task, victim: Victim, examples: Examples, memory: Memory, temperature: float = 1.0) -> _Played:
+    """An attack, or the rest of it, with its lines in the job's folder."""
+    own = task.job.settings
+    title = own["recipe"] if temperature == 1.0 else f"{own['recipe']}, calibrated"
+    head = {"weights": fingerprint(str(task.trained)).rsplit(" ", 1)[1], "data": examples.digest}
+    head |= {"labels": list(examples.label_names), "temperature": temperature, "made_of": task.job.data.get("recipe")}
+    head |= {name: own[name] for name in ("recipe", "options", "budget", "frozen")}
+    record = Record(task.work, own["recipe"] if temperature == 1.0 else f"{own['recipe']}-calibrated", head)
     try:
         record.read()
     except RunError:  # of a model that has been trained anew since
         for path in record.paths():
             path.unlink()
-    recipe = recipe_of(own["recipe"], own["options"], task.root, 0)
-    title = own["recipe"] if temperature == 1.0 else f"{own['recipe']}, calibrated"
     results = attack(
         victim,
         examples,
-        recipe,
+        recipe_of(own["recipe"], own["options"], task.root, 0),
         budget=own["budget"],
         temperature=temperature,
         frozen=own["frozen"],
@@ -262,30 +244,6 @@ def _attack(
         progress=lambda done, total, broken: task.tick(title, done, total),
     )
     return _Played(results.outcomes, results.recipe)
-
-
-def _record(job: Job, folder: Path, examples: Examples, place: Path, task: Task, temperature: float = 1.0) -> Record:
-    """Where the lines of an attack are kept, and what they belong to."""
-    weights = fingerprint(str(folder)).rsplit(" ", 1)[1]
-    head = {
-        "weights": weights,
-        "data": examples.digest,
-        "temperature": temperature,
-        "labels": list(examples.label_names),
-    }
-    head |= {name: job.settings[name] for name in ("recipe", "options", "budget", "frozen")}
-    head["made_of"] = job.data.get("recipe")
-    name = job.settings["recipe"] if temperature == 1.0 else f"{job.settings['recipe']}-calibrated"
-    return Record(place, name, head)
-
-
-def _finished(record: Record, rows: int) -> tuple[Outcome, ...] | None:
-    """The outcomes of an attack that is over; None if they are gone, or those of another."""
-    try:
-        found = record.read()
-    except RunError:
-        return None
-    return tuple(found[row] for row in sorted(found)) if len(found) == rows else None
 
 
 def _outcome(played: _Played, temperature: float, recipe: str) -> dict[str, Any]:
