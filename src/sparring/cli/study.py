@@ -1,0 +1,83 @@
+"""sparring study init, status"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import RunError
+from .console import AsJson, clean, out, print_json, quiet, say
+
+app = typer.Typer(
+    help="Studies: one file, many runs, one report.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command("init")
+def init(
+    preset: Annotated[
+        str, typer.Argument(help="altinisik, embedding-methods, adpmixup, alum-stages or cat-intent.")
+    ],
+    data: Annotated[
+        str, typer.Option(help="Training data: a file, a folder with train, dev and test files, a task name, or demo.")
+    ] = "demo",
+    cross_domain: Annotated[
+        str | None, typer.Option(help="Data of other domains, measured only, separated by commas.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model folder or hub name.")] = "minilm",
+    name: Annotated[str | None, typer.Option(help="Name of the study; default: from data and preset.")] = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds of every arm.")] = 3,
+    corpus: Annotated[
+        str | None, typer.Option(help="Token-labelled corpus (neurons); of alum-stages: text to pre-train on.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write this file; default: print.")] = None,
+) -> None:
+    """Print a commented study file that `sparring study run` takes as it is."""
+    quiet()
+    from ..study.begin import facts_of
+    from ..study.presets import preset as text_of
+    from ..study.presets import PRESETS
+    from ..settings import nearest
+    from ..errors import SettingError
+
+    if preset not in PRESETS:
+        raise SettingError(f"there is no preset '{preset}'; {nearest(preset, PRESETS)}")
+    if output is not None and output.exists():
+        raise RunError(f"{output} exists already; choose another --output, or delete it")
+    base = Path() if output is None else output.parent
+    cross = [part.strip() for part in (cross_domain or "").split(",") if part.strip()]
+    begun = facts_of(data, cross, base, name=name, model=model, seeds=seeds, corpus=corpus, preset=preset)
+    text = text_of(preset, begun.facts)
+    for note in begun.notes:
+        say(f"  {note}", "dim")
+    for gap in begun.open:
+        say(f"to be completed: {gap}", "yellow")
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    shown = escape(clean(str(output)))
+    out.print(f"saved in {shown}; next: sparring study run {shown}", soft_wrap=True)
+
+
+@app.command("status")
+def status(
+    study: Annotated[Path, typer.Argument(help="A study file, or the folder of a study.")], json: AsJson = False
+) -> None:
+    """What is done, running, failed and missing, and how long the rest will take."""
+    from ..study.status import status_of
+
+    found = status_of(study)
+    if json:
+        print_json(found.write())
+        return
+    table = Table("job", "done", "running", "failed", "missing", "time left", box=None, header_style="bold")
+    for row in found.rows:
+        table.add_row(row.kind, *(str(n) if n else "-" for n in (row.done, row.running, row.failed, row.missing)), _left(row.seconds_left, row.unknown))
+    out.print(table)
