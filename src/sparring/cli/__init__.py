@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from ..errors import SparringError
+from ..errors import Interrupted, SparringError
 from .attack import attack, recipes_app
 from .augment import augment
 from .console import leave_process_group, say, show_warning
@@ -47,10 +47,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(standalone_mode=True)
+    except Interrupted as error:
+        say(str(error), "yellow")
+        sys.exit(130)
     except SparringError as error:
-        if type(error).__name__ == "Interrupted":
-            say(str(error), "yellow")
-            sys.exit(130)
         say(f"error: {error}", "red")
         sys.exit(2)
     except KeyboardInterrupt:
