@@ -19,6 +19,7 @@ from .methods import app as methods_app
 from .mix import app as mix_app
 from .pretrain import pretrain
 from .resources import app as resources_app
+from .study import app as study_app
 from .train import command as train
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(study_app, name="study")
 app.add_typer(resources_app, name="resources")
 app.command("doctor")(doctor)
 

@@ -1,5 +1,6 @@
 """sparring study init, status"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,19 +8,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import RunError
+from ..errors import RunError, SettingError
+from ..settings import nearest
 from .console import AsJson, clean, out, print_json, quiet, say
 
-app = typer.Typer(
-    help="Studies: one file, many runs, one report.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Studies: one file, many runs, one report.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("init")
 def init(
-    preset: Annotated[
-        str, typer.Argument(help="altinisik, embedding-methods, adpmixup, alum-stages or cat-intent.")
-    ],
+    preset: Annotated[str, typer.Argument(help="altinisik, embedding-methods, adpmixup, alum-stages or cat-intent.")],
     data: Annotated[
         str, typer.Option(help="Training data: a file, a folder with train, dev and test files, a task name, or demo.")
     ] = "demo",
@@ -37,10 +35,8 @@ def init(
     """Print a commented study file that `sparring study run` takes as it is."""
     quiet()
     from ..study.begin import facts_of
-    from ..study.presets import preset as text_of
     from ..study.presets import PRESETS
-    from ..settings import nearest
-    from ..errors import SettingError
+    from ..study.presets import preset as text_of
 
     if preset not in PRESETS:
         raise SettingError(f"there is no preset '{preset}'; {nearest(preset, PRESETS)}")
@@ -55,7 +51,7 @@ def init(
     for gap in begun.open:
         say(f"to be completed: {gap}", "yellow")
     if output is None:
-        typer.echo(text, nl=False)
+        sys.stdout.write(text)
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,13 +67,37 @@ def status(
     study: Annotated[Path, typer.Argument(help="A study file, or the folder of a study.")], json: AsJson = False
 ) -> None:
     """What is done, running, failed and missing, and how long the rest will take."""
+    quiet()
     from ..study.status import status_of
 
     found = status_of(study)
     if json:
         print_json(found.write())
         return
-    table = Table("job", "done", "running", "failed", "missing", "time left", box=None, header_style="bold")
-    for row in found.rows:
-        table.add_row(row.kind, *(str(n) if n else "-" for n in (row.done, row.running, row.failed, row.missing)), _left(row.seconds_left, row.unknown))
+    table = Table("job", "done", "running", "failed", "missing", "work left", box=None, header_style="bold")
+    rows = found.rows if len(found.rows) < 2 else (*found.rows, found.total)
+    for row in rows:
+        counts = (row.done, row.running, row.failed, row.missing)
+        table.add_row(row.kind, *(str(n) if n else "-" for n in counts), _left(row.seconds_left, row.unknown))
     out.print(table)
+    for one in found.running:
+        share = f", {one['done']} of {one['total']}" if one.get("total") else ""
+        out.print(escape(clean(f"running: {one.get('title')}: {one.get('what') or 'starting'}{share}")), soft_wrap=True)
+    for title, error in found.failed.items():
+        say(f"failed: {title}: {error}", "red")
+    if found.left_out:
+        say(
+            f"{len(found.left_out)} jobs wait for one that failed; `sparring study run --retry-failed` tries again",
+            "red",
+        )
+    for note in found.notes:
+        say(f"  {note}", "dim")
+
+
+def _left(seconds: float, unknown: int) -> str:
+    """Time as people say it. What nobody can tell of yet is more."""
+    if not seconds:
+        return "?" if unknown else "-"
+    minutes = round(seconds / 60)
+    shown = f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    return f"{shown} and more" if unknown else shown

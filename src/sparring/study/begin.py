@@ -53,11 +53,11 @@ def facts_of(
     """
     if seeds < 1:
         raise SettingError(f"--seeds is {seeds}; give 1 or more, 3 or better 5 for a comparison")
-    sources = {key: _from(value, base) if isinstance(value, str) else value for key, value in _sources(data).items()}
+    sources = _sources(data)
     spec = DataSet(**sources)
-    train = read_part(spec, "train", base)
+    train = read_part(spec, "train", Path())
     assert train is not None  # there are always training rows
-    read_part(spec, "test", base, like=train.take([0]))
+    read_part(spec, "test", Path(), like=train.take([0]))
     called = _called(data)
     others: dict[str, dict[str, Any]] = {}
     missing = []
@@ -71,7 +71,7 @@ def facts_of(
     facts = Facts(
         name=name or f"{called}-{preset}",
         data=called,
-        sources=sources,
+        sources={key: _from(value, base) if isinstance(value, str) else value for key, value in sources.items()},
         rows=len(train.texts),
         classes=len(train.label_names),
         pairs=len(train.texts[0]) == 2,

@@ -5,6 +5,7 @@ Each preset is a text that `sparring study run` takes as it is; what it compares
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,12 +55,11 @@ def preset(name: str, facts: Facts) -> str:
 
 def _altinisik(facts: Facts) -> str:
     attack = "textfooler" if _has("textfooler") else "deepwordbug"
-    resample = "  resample:    {family: augmentation, augment: {recipes: [resample], ratio: 1.0}}   # masked language model"
+    resample = (
+        "resample:    {family: augmentation, augment: {recipes: [resample], ratio: 1.0}}   # masked language model"
+    )
     if not available("masked_lm"):
-        resample = (
-            "  # words drawn anew from a masked language model; needs one: sparring resources add masked_lm --from FOLDER\n"
-            f"  # {resample.strip()}"
-        )
+        resample = f"# needs a resource, `sparring resources add masked_lm --from FOLDER`:\n  # {resample}"
     options = _online(facts)
     return f"""\
 # Three families of adversarial training compared, after Altinisik et al., "Impact of Adversarial Training on Robustness
@@ -75,9 +75,9 @@ budgets: {{epochs: 3}}   # add `passes: 9` to compare at equal passes over the d
 baseline: standard
 arms:
   standard:    {{family: baseline}}
-  # rows made before training, each on every seed's own data
+  # rows made before training
   eda:         {{family: augmentation, augment: {{recipes: [random], ratio: 1.0}}}}   # random word operations
-{resample}
+  {resample}
   attack-rows: {{family: augmentation, augment: {{recipes: [{attack}], ratio: 0.5, victim: standard{_bare(attack)}}}}}
   # rows changed while training, against the model as it is by then; random asks the model nothing: the control
   a2t:         {{family: input, train: {{online: a2t, share: 0.2{options}}}}}
@@ -149,7 +149,8 @@ def _alum_stages(facts: Facts) -> str:
         "scratch-alum": f"method: alum, steps: {steps}, curriculum: half, {common}, {scratch}",
     }
     arms = [
-        f"  {start}-{name}:\n    family: pre-training\n    pretrain: {{corpus: {corpus}, {given}}}\n    train: {{method: {name}}}"
+        f"  {start}-{name}:\n    family: pre-training\n    pretrain: {{corpus: {corpus}, {given}}}\n"
+        f"    train: {{method: {name}}}"
         for start, given in starts.items()
         for name in ("standard", "alum")
     ]
@@ -214,7 +215,9 @@ def _head(facts: Facts, data: str | None = None) -> str:
         "  # `limit: 2000` uses so many training rows, `test_limit: 1000` so many test rows",
     ]
     if facts.cross:
-        lines.append("cross_domain:   # measured with every arm; `labels`: their class -> ours, null leaves its rows out")
+        lines.append(
+            "cross_domain:   # measured with every arm; `labels`: their class -> ours, null leaves its rows out"
+        )
         lines += [f"  {_scalar(name)}: {_flow(one)}" for name, one in facts.cross.items()]
     return "\n".join(lines)
 
@@ -297,7 +300,7 @@ def _value(value: Any) -> str:
 
 def _scalar(text: str) -> str:
     """A text that YAML reads as that text: bare where that is safe."""
-    safe = text.replace("-", "").replace("_", "").isalnum() and text[0].isalpha() and text.isascii()
+    safe = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text)
     reserved = text.lower() in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
     return text if safe and not reserved else quoted(text)
 
