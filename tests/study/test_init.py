@@ -87,7 +87,7 @@ def test_parts_and_paths_are_found(here, capsys):
     assert data == {"train": "../train.csv", "dev": "../dev.csv", "test": "../test.csv"}
     code, out, _ = sparring("study", "init", "cat-intent", "--data", "other.csv", capsys=capsys)
     assert yaml.safe_load(out)["data"]["full"] == {"train": "other.csv", "dev_share": 0.1, "test_share": 0.2}
-    assert yaml.safe_load(out)["data"]["half"]["limit"] == 11  # of the 21 that are left
+    assert yaml.safe_load(out)["data"]["half"]["limit"] == 10  # of the 21 that are left
     code, _, err = sparring("study", "init", "cat-intent", "--data", ".", "--output", "deep/one.yaml", capsys=capsys)
     assert code == 2 and "exists already" in err
 
