@@ -23,7 +23,6 @@ from .corpus import Corpus
 from .options import Aggregation, Long
 from .pieces import Piece, cut
 
-
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what is being done)."""
 LONGEST = 512

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 2048
+CHUNK = 512
 """Rows of one matrix: sums over words are always taken in the same order."""
 HELD = 512 * 2**20
 """Bytes: a smaller table is read once and held, a larger one is read from disk in every pass."""

@@ -38,7 +38,10 @@ def search(correct_with: Callable[[int], np.ndarray], oracle: np.ndarray, neuron
     oracle: the same with all neurons. tolerance: how far below its accuracy is enough, in shares.
     """
     tried = {neurons: oracle}
-    enough = lambda size: bool(tried[size].mean() >= oracle.mean() - tolerance - 1e-12)  # noqa: E731
+
+    def enough(size: int) -> bool:
+        return bool(tried[size].mean() >= oracle.mean() - tolerance - 1e-12)
+
     low, high = 0, 1
     while high < neurons:
         tried[high] = correct_with(high)

@@ -30,7 +30,7 @@ class Neurons:
     l2: float = setting(0.001, "weight of the probe weights' L2 norm", low=0)
     l2_norm: L2Norm = setting("squared", "L2 norm: squared, as in the elastic net, or unsquared, as NeuroX computes it")
     path: int = setting(3, "penalties from 10 times l1 and l2 down to them, each begun from the one before", low=1)
-    passes: int = setting(200, "most passes over the words of one probe", low=2)
+    passes: int = setting(500, "most passes over the words of one probe", low=2)
     stop: float = setting(0.001, "a probe is done when ten passes lower its loss by less than this share", low=0)
     held_out: float = setting(0.25, "share of the sentences that accuracies are measured on", above=0, high=0.9)
     tolerance: float = setting(0.01, "accuracy that the minimal neuron set may lack, as a share", low=0, high=1)

@@ -31,8 +31,8 @@ def cut(
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
-            f"{type(tokenizer).__name__} does not say which characters a token stands for; words can be found only with "
-            "a fast tokenizer (a tokenizer.json beside the model)"
+            f"{type(tokenizer).__name__} does not say which characters a token stands for; words can be found only "
+            "with a fast tokenizer (a tokenizer.json beside the model)"
         )
     starts = [0]
     for sentence in sentences:
@@ -74,8 +74,8 @@ def _piece(
         owner += [-1] * bool(number) + [number] * len(word)
     spans: dict[int, tuple[int, int]] = {}
     for token, ((begin, end), added) in enumerate(zip(offsets, special, strict=True)):
-        for word in () if added else {owner[at] for at in range(begin, end)} - {-1}:
-            spans[word] = (spans[word][0] if word in spans else token, token + 1)
+        for number in set() if added else set(owner[begin:end]) - {-1}:
+            spans[number] = (spans[number][0] if number in spans else token, token + 1)
     return Piece(tuple(ids), tuple(first + word for word in sorted(spans)), tuple(spans[w] for w in sorted(spans)))
 
 

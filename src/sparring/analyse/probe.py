@@ -5,8 +5,8 @@
 NeuroX (Dalvi et al., AAAI 2019) adds the second form, the Frobenius norm itself, and lets Adam step across zero, so
 that no weight is exactly 0. Here the penalty is met by its proximal operator, which makes weights exactly 0, in SpaRSA
 (Wright, Nowak and Figueiredo, 2009): gradient steps over all words, their length from the last two gradients (Barzilai
-and Borwein), accepted if they lie below the largest of the last few values. The problem is convex and no batch is drawn:
-the answer depends on the data alone.
+and Borwein), accepted if they lie below the largest of the last few values. The problem is convex and no batch is
+drawn: the answer depends on the data alone.
 """
 
 from collections import deque
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from .features import Features
 from .options import L2Norm
-
 
 _MEMORY = 5
 """Values that a step is compared with."""
@@ -86,7 +85,7 @@ def fit(
     penalty: Penalty,
     *,
     start: Probe | None = None,
-    passes: int = 200,
+    passes: int = 500,
     tolerance: float = 1e-3,
     progress: Callable[[int], None] | None = None,
 ) -> Probe:
@@ -138,7 +137,7 @@ def path(
     penalties: Sequence[Penalty],
     *,
     start: Probe | None = None,
-    passes: int = 200,
+    passes: int = 500,
     tolerance: float = 1e-3,
     progress: Callable[[int], None] | None = None,
 ) -> list[Probe]:
