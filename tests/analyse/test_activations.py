@@ -100,9 +100,7 @@ def test_activations_are_the_hidden_states_of_a_words_tokens(tiny, pieces_of_wor
         assert np.allclose(own, wanted.numpy(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "family", FAMILIES
-)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_batch_does_not_matter_in_any_family(tiny, pieces_of_words, tmp_path, family):
     model = tiny(family, dtype=torch.float32)
     tables = [

@@ -43,7 +43,7 @@ def test_each_planted_neuron_serves_its_own_tag_alone_and_is_excited_by_its_word
         assert values[0] > 2
         assert (by_neuron[neuron]["layer"], by_neuron[neuron]["unit"]) == divmod(neuron, 250)
     assert found["exclusive"]["alone"] == found["exclusive"]["mean_tags"] == 1
-    assert 1 < found["exclusive"]["effective_tags"] < 3
+    assert found["exclusive"]["effective_tags"] == pytest.approx(1, abs=0.05)
 
 
 def test_masking_the_set_leaves_nothing_and_keeping_it_loses_nothing(found):
@@ -53,9 +53,9 @@ def test_masking_the_set_leaves_nothing_and_keeping_it_loses_nothing(found):
 
 
 def test_shuffled_labels_have_no_selectivity(tmp_path):
-    noise = analyse_activations(*made.planted(tmp_path, shuffled=True), SETTINGS)
-    assert abs(noise["control"]["selectivity"]) < 0.06
-    assert abs(noise["oracle"]["accuracy"] - noise["majority"]) < 0.06
+    noise = analyse_activations(*made.planted(tmp_path, words=1000, shuffled=True), SETTINGS)
+    assert abs(noise["control"]["selectivity"]) < 0.08
+    assert abs(noise["oracle"]["accuracy"] - noise["majority"]) < 0.08
 
 
 def test_the_same_input_gives_the_same_bits_as_plain_json_also_read_from_disk_in_every_pass(

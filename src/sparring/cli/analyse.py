@@ -1,5 +1,6 @@
 """sparring analyse"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,55 +47,73 @@ def neurons(**flags: Any) -> None:
     results = found["models"]
     for note in dict.fromkeys(note for result in results.values() for note in result["notes"]):
         say(f"  {note}", "dim")
-    out.print(_models(results))
-    out.print()
-    out.print(_layers(results))
-    for name, result in results.items():
+    for table in (_models(results), _sets(results), _layers(results)):
+        out.print(table)
         out.print()
+    for name, result in results.items():
         out.print(f"[bold]{_safe(name)}[/bold]: the neurons that weigh most", soft_wrap=True)
         out.print(_top(result["top"][:5]))
-    if found["comparison"]["pairs"]:
         out.print()
+    if found["comparison"]["pairs"]:
         out.print(_pairs(found["comparison"]["pairs"]))
     out.print(f"saved in {_safe(output)}", soft_wrap=True)
 
 
 def _models(results: dict[str, Any]) -> Table:
     """One row a model: how well the tags can be told, and with how few neurons."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("model")
-    for heading in ("accuracy", "majority", "selectivity", "neurons", "95 %", "of", "tags each", "kept", "removed"):
-        table.add_column(heading, justify="right")
-    for name, result in results.items():
+    rows = []
+    for result in results.values():
         low, high = result["bootstrap"]["size"]
-        table.add_row(
-            _safe(name),
-            f"{100 * result['oracle']['accuracy']:.1f} %",
-            f"{100 * result['majority']:.1f} %",
-            f"{100 * result['control']['selectivity']:+.1f}",
-            str(result["minimal"]["size"]),
-            f"{low}-{high}",
-            f"{result['layers'] * result['width']:,}",
-            f"{result['exclusive']['mean_tags']:.1f}",
+        rows.append(
+            (
+                f"{100 * result['oracle']['accuracy']:.1f} %",
+                f"{100 * result['majority']:.1f} %",
+                f"{100 * result['control']['selectivity']:+.1f}",
+                f"{result['minimal']['size']} of {result['layers'] * result['width']:,}",
+                f"{low}-{high}",
+            )
+        )
+    return _table(results, ("accuracy", "majority", "selectivity", "neurons needed", "95 %"), rows)
+
+
+def _sets(results: dict[str, Any]) -> Table:
+    """One row a model: what its minimal set does."""
+    rows = [
+        (
+            f"{result['exclusive']['mean_tags']:.2f}",
+            f"{100 * result['exclusive']['alone']:.0f} %",
             f"{100 * result['ablation']['kept']:.1f} %",
             f"{100 * result['ablation']['removed']:.1f} %",
         )
+        for result in results.values()
+    ]
+    return _table(results, ("tags a neuron", "with one tag", "others masked", "set masked"), rows)
+
+
+def _table(results: dict[str, Any], headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column("model")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for name, row in zip(results, rows, strict=True):
+        table.add_row(_safe(name), *row)
     return table
 
 
 def _layers(results: dict[str, Any]) -> Table:
-    """One row a model, one column a layer: neurons of the minimal set, and the accuracy of the layer alone."""
-    deepest = max(result["layers"] for result in results.values())
+    """One row a layer, one column a model: neurons of the minimal set, and the accuracy of the layer alone."""
     table = Table(box=None, header_style="bold")
     table.add_column("layer")
-    for layer in range(deepest):
-        table.add_column("embeddings" if layer == 0 else str(layer), justify="right")
-    for name, result in results.items():
+    for name in results:
+        table.add_column(_safe(name), justify="right")
+    for layer in range(max(result["layers"] for result in results.values())):
         cells = [
-            f"{count} [dim]({100 * accuracy:.0f} %)[/dim]"
-            for count, accuracy in zip(result["layer_profile"], result["layer_accuracy"], strict=True)
+            f"{result['layer_profile'][layer]} [dim]({100 * result['layer_accuracy'][layer]:.1f} %)[/dim]"
+            if layer < result["layers"]
+            else ""
+            for result in results.values()
         ]
-        table.add_row(_safe(name), *cells, *[""] * (deepest - len(cells)))
+        table.add_row("embeddings" if layer == 0 else str(layer), *cells)
     return table
 
 
