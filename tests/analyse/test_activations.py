@@ -1,5 +1,8 @@
 """Word-level activations: the right tokens, whatever the batch, and made once."""
 
+import sys
+from pathlib import Path
+
 import families
 import numpy as np
 import pytest
@@ -11,6 +14,10 @@ from sparring.analyse.activations import extract
 from sparring.analyse.corpus import Corpus
 from sparring.analyse.pieces import cut
 from sparring.errors import ModelError, RunError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+
+from mixtures import mixture_of
 
 SENTENCES = (("the", "films", "were", "good"), ("a",), ("bad", "films"), ("the", "good", "films", "were", "films"))
 
@@ -111,6 +118,17 @@ def test_the_batch_does_not_matter_in_any_family(tiny, pieces_of_words, tmp_path
     for other in tables[1:]:
         assert np.allclose(other, tables[0], rtol=4e-3, atol=4e-3)
     assert model.training  # modes are restored
+
+
+def test_a_mixture_of_adapters_has_the_neurons_of_its_second_pass(pieces_of_words, tmp_path):
+    model = mixture_of(dtype=torch.float32)
+    table = extract(model, pieces_of_words, corpus(), tmp_path).open()
+    with torch.no_grad():
+        states = model(input_ids=torch.tensor([[1, 4, 5, 6, 7, 8, 2]]), output_hidden_states=True).hidden_states
+    wanted = torch.cat([state[0, 3] for state in states]).numpy()
+    assert np.allclose(table[1], wanted, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ModelError, match="does not give its hidden states"):
+        extract(mixture_of(dtype=torch.float32, combine="logits"), pieces_of_words, corpus(), tmp_path)
 
 
 def test_the_store_is_made_once_for_a_model_and_its_words(tiny, pieces_of_words, tmp_path):

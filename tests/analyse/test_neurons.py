@@ -55,7 +55,7 @@ def test_masking_the_set_leaves_nothing_and_keeping_it_loses_nothing(found):
 def test_shuffled_labels_have_no_selectivity(tmp_path):
     noise = analyse_activations(*made.planted(tmp_path, words=1000, shuffled=True), SETTINGS)
     assert abs(noise["control"]["selectivity"]) < 0.08
-    assert abs(noise["oracle"]["accuracy"] - noise["majority"]) < 0.08
+    assert abs(noise["oracle"]["accuracy"] - 0.2) < 0.08  # five tags, all as frequent
 
 
 def test_the_same_input_gives_the_same_bits_as_plain_json_also_read_from_disk_in_every_pass(
