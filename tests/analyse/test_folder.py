@@ -69,6 +69,7 @@ def test_models_are_analysed_compared_and_shown_without_obeying_the_corpus(place
     assert one["oracle"]["accuracy"] > 0.9 > 0.5 > one["majority"]
     assert (one["layers"], one["width"], sum(one["layer_profile"])) == (3, 16, one["minimal"]["size"])
     assert len(one["top"]) == 3
+    assert (one["run"], one["corpus"]) == (str(place / "plain"), "ud.conllu")
     comparison = json.loads((output / "comparison.json").read_text())
     assert {model["name"] for model in comparison["models"]} == {"plain", "robust"}
     assert len(comparison["pairs"]) == 1

@@ -75,17 +75,15 @@ def read_corpus(path: Path | str, column: str, *, word_column: int = 1) -> Corpu
     )
 
 
-def limit(
-    corpus: Corpus, *, words: int | None = None, min_count: int = 1, max_tags: int | None = None, seed: int = 0
-) -> Corpus:
+def limit(corpus: Corpus, *, words: int = 0, min_count: int = 1, max_tags: int | None = None, seed: int = 0) -> Corpus:
     """Fewer sentences, then fewer tags; the notes say how many.
 
-    words: sentences are drawn by `seed` until they have this many tagged words, so that a corpus in the order of its
+    words: sentences are drawn by `seed` until they have this many tagged words (0: all), so that a corpus in the order of its
     sources is cut evenly; they keep their order. min_count: rarer tags are no tags. max_tags: nor are any but the most
     frequent ones. Raises DataError where fewer than two tags are left.
     """
     sentences, tags, notes = corpus.sentences, corpus.tags, list(corpus.notes)
-    if words is not None and corpus.words > words:
+    if 0 < words < corpus.words:
         order = np.random.default_rng(make_key(seed, "sentences of a corpus")).permutation(len(sentences))
         size = np.cumsum([sum(tag is not None for tag in tags[i]) for i in order])
         kept = np.sort(order[: int(np.searchsorted(size, words)) + 1])

@@ -1,6 +1,7 @@
 """Analyses of several models in one folder: NAME/neurons.json of each, comparison.json, and the activations."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ..errors import RunError, SettingError
 from ..train.folder import write_json
 from .compare import compare
-from .neurons import analyse_prepared, key_of, prepare, read
+from .neurons import complete, key_of, prepare, read
 from .options import Neurons
 
 RESULT, COMPARISON = "neurons.json", "comparison.json"
@@ -36,10 +37,11 @@ def analyse_runs(
             (output / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot write to {output / name}: {error.strerror}; choose another --output") from error
+        began = time.monotonic()
         activations = prepare(run, corpus, settings, output / name, tick)
         found = _finished(output / name / RESULT, key_of(activations, corpus, settings))
         if found is None:
-            found = analyse_prepared(run, activations, corpus, settings, tick)
+            found = {"run": str(run), **complete(activations, corpus, settings, began, tick)}
             write_json(output / name / RESULT, found)
         results[name] = found
     comparison = compare(results)
@@ -49,7 +51,7 @@ def analyse_runs(
 
 def names_of(runs: Sequence[Path]) -> list[str]:
     """A folder's name for each run, with as many of its parents as tell them apart. SettingError if a run is twice."""
-    parts = [run.absolute().parts[1:] if run.exists() else run.parts for run in runs]
+    parts = [run.resolve().parts[1:] if run.exists() else run.parts for run in runs]
     if len(set(parts)) < len(parts):
         twice = next(run for place, run in enumerate(runs) if parts[place] in parts[:place])
         raise SettingError(f"{twice} is named twice")

@@ -55,18 +55,20 @@ def analyse(
     began = time.monotonic()
     corpus = read(settings)
     activations = prepare(run, corpus, settings, work, progress)
-    result = analyse_prepared(run, activations, corpus, settings, progress)
-    return {**result, "seconds": time.monotonic() - began}
+    return complete(activations, corpus, settings, began, progress)
 
 
-def analyse_prepared(
-    run: Path, activations: Activations, corpus: Corpus, settings: Neurons, progress: Progress | None = None
+def complete(
+    activations: Activations, corpus: Corpus, settings: Neurons, began: float, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """As `analyse`, for activations that are made; "seconds" are without those of making them."""
-    began = time.monotonic()
+    """`analyse_activations` with its key, and what it cost. began: `time.monotonic()` before the activations."""
     result = analyse_activations(activations, corpus, settings, progress)
-    own = {"run": str(run), "key": key_of(activations, corpus, settings)}
-    return {**own, **result, "seconds": time.monotonic() - began, "peak_memory": peak_memory()}
+    return {
+        "key": key_of(activations, corpus, settings),
+        **result,
+        "seconds": time.monotonic() - began,
+        "peak_memory": peak_memory(),
+    }
 
 
 def read(settings: Neurons) -> Corpus:
@@ -136,7 +138,7 @@ def analyse_activations(
     majority = int(np.bincount(data.tags[~data.test]).argmax())
     low, high = interval(int(right.sum()), len(right))
     return {
-        "corpus": corpus.origin,
+        "corpus": Path(corpus.origin).name,
         "sha256": corpus.digest,
         "column": corpus.column,
         "words": len(data.rows),

@@ -18,7 +18,7 @@ class Neurons:
     corpus: str = setting("", "token-labelled corpus: CoNLL-U, or columns with a word a line")
     column: str = setting("upos", "tags: upos, xpos, deprel, feats:NAME, misc:NAME, or a column's number from 1")
     word_column: int = setting(1, "column of the words, where columns have numbers", low=1)
-    words: int | None = setting(20_000, "tagged words: sentences are drawn until there are so many; none: all", low=100)
+    words: int = setting(20_000, "tagged words: sentences are drawn until there are so many; 0: all", low=0)
     min_count: int = setting(20, "words that a tag must have, or it is left out", low=1)
     max_tags: int | None = setting(None, "use the most frequent tags only", low=2)
     aggregation: Aggregation = setting("last", "a word's activation: that of its last or first token, or their average")
