@@ -10,6 +10,7 @@ import warnings
 import typer
 
 from ..errors import Interrupted, SparringError
+from .analyse import app as analyse_app
 from .attack import attack, recipes_app
 from .augment import augment
 from .console import leave_process_group, say, show_warning
@@ -35,6 +36,7 @@ app.command("evaluate")(evaluate)
 app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
+app.add_typer(analyse_app, name="analyse")
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(study_app, name="study")
