@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from sparring.attack import report
+from sparring.attack import page as pages
+from sparring.attack.difference import visible
 from sparring.attack.report import write_report
 from sparring.errors import RunError
 
@@ -124,7 +125,7 @@ def test_hostile_texts_come_back_from_the_embedded_data(tmp_path):
     outcomes = embedded(page)["outcomes"]
     assert len(outcomes) == 3 * len(HOSTILE) and page.count("<script") == 2
     for i, text in enumerate(HOSTILE):
-        shown = report.visible(text)
+        shown = visible(text)
         assert outcomes[3 * i + 1]["fields"] == [[[0, shown]]] and outcomes[3 * i]["label"] == shown
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", page)
 
@@ -168,7 +169,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     before = written(tmp_path, many())
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr(pages.os, "replace", full)
     with pytest.raises(RunError, match=r"cannot write .*report\.html: No space left"):
         write_report(tmp_path / "report.html", hostile())
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
