@@ -1,4 +1,4 @@
-"""Photograph a report of a study: `python benchmarks/study_picture.py studies/NAME/report.html [docs/study_report.png]`.
+"""Photograph the report of a study: `python benchmarks/study_picture.py studies/NAME [docs/study_report.png]`.
 
 Three pictures: on a desk in light and in dark colours, and on a phone. Needs `pip install playwright` and a Chromium
 (`apt-get install chromium`).
@@ -34,7 +34,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             page.goto(report.resolve().as_uri())
             whole = page.evaluate("document.documentElement.scrollHeight")
-            top = page.evaluate(f"document.getElementById({options.section!r}).offsetTop - 10") if options.section else 0
+            top = page.locator(f"#{options.section}").bounding_box()["y"] - 10 if options.section else 0
             height = min(options.height or whole, whole - top)
             picture = options.picture.with_stem(options.picture.stem + suffix)
             clip = {"x": 0, "y": top, "width": width, "height": height}

@@ -36,10 +36,23 @@ def spread(draw, mean, seeds, jobs, rows=200):
 
 
 def comparison(difference, seeds, verdict=None):
+    how = "the larger of two p-values"
     verdict = verdict or ("open" if abs(difference) < 0.03 else "better" if difference > 0 else "worse")
     p = 0.4 if verdict == "open" else 0.0001
     ends = (difference - 0.035, difference + 0.034)
-    return Comparison(difference, ends, p, min(5 * p, 1.0), "the larger of two p-values", (31, 12), p / 2, 2 * difference, seeds, 200, verdict)
+    return Comparison(
+        difference,
+        ends,
+        p,
+        min(5 * p, 1.0),
+        how,
+        (31, 12),
+        p / 2,
+        2 * difference,
+        seeds,
+        200,
+        verdict,
+    )
 
 
 def make_summary(
@@ -74,17 +87,12 @@ def make_summary(
         for arm, family in arms.items():
             trained[arm] = tuple(job("train", arm, arm, group, number) for number in range(seeds))
             passes, time = draw.choice((3, 6, 12, 30)), draw.uniform(60, 1500)
-            costs.append(
-                Cost(
-                    group, arm, family, spread(draw, 0, seeds, trained[arm]), None, None, 22_700_000, trained[arm]
-                )
-            )
             seconds = {n: time * (1 + 0.05 * n) for n in range(seeds)}
             middle = statistics.mean(seconds.values())
             of_time = Spread(seconds, middle, 3.0 if seeds > 1 else None, None, None, 0, trained[arm])
             of_passes = Spread(dict.fromkeys(range(seeds), passes), passes, 0.0, None, None, 0, trained[arm])
             of_memory = Spread(dict.fromkeys(range(seeds), 1.4e9), 1.4e9, 0.0, None, None, 0, trained[arm])
-            costs[-1] = Cost(group, arm, family, of_time, of_passes, of_memory, 22_700_000, trained[arm])
+            costs.append(Cost(group, arm, family, of_time, of_passes, of_memory, 22_700_000, trained[arm]))
             for measure in measures:
                 base = {"clean": 0.88, "cross-domain": 0.8, "transfer": 0.5, "worst-case": 0.12}.get(measure.what, 0.3)
                 pull = {"clean": -0.1, "cross-domain": 0.2}.get(measure.what, 1.0)
@@ -99,17 +107,16 @@ def make_summary(
                 if compared is not None and measure.what in ("clean", "cross-domain", "attack", "worst-case"):
                     better = "more" if gain > 0 else "less"
                     ends = ", ".join(f"{100 * end:.1f}" for end in compared.interval)
-                    sentence = f"{arm} has {better} {measure.title} than standard: {100 * gain:+.1f} points (95 %: {ends}), {seeds} seeds"
+                    sentence = f"{arm} has {better} {measure.title} than standard: {100 * gain:+.1f} points ({ends})"
                     verdict = {"better": "holds", "worse": "refuted", "open": "open"}[compared.verdict]
                     claims.append(Claim(sentence, verdict, group, arm, measure, "", own))
             for name, number in product(recipes, range(seeds)):
-                shown = [_example(draw, row, name) for row in range(examples)]
+                shown = [_example(draw, row) for row in range(examples)]
                 identity = job("attack", name, arm, group, number)
                 attacks.append(jobs[identity] | {"result": {"recipe": name, "examples": shown, "calibrated": None}})
             if family in ("baseline", "embedding", "input"):
                 identity = job("neurons", "ud", arm, group, 0)
                 neurons.append(jobs[identity] | {"result": _neurons(draw, tops)})
-    families = dict.fromkeys(arms.values())
     questions = (
         Question(
             "Which family is more robust?",
@@ -130,7 +137,6 @@ def make_summary(
         "versions": {"sparring": "0.1.0", "torch": "2.9.0", "transformers": "5.23.0"},
         "data": {"sst2/train.csv": "cd" * 32},
     }
-    assert families
     return Summary(
         name="sst2-families",
         baseline=next(iter(arms)),
@@ -150,7 +156,7 @@ def make_summary(
     )
 
 
-def _example(draw, row, recipe):
+def _example(draw, row):
     text = f"{TEXTS[row % 4]} ( {row} )"
     status = draw.choice(("success", "success", "failed", "skipped"))
     word = draw.choice(text.split()[:8])

@@ -1,8 +1,8 @@
 """What the reports share: one self-contained HTML file that runs nothing of what is in the data.
 
-Every text of the data goes through `visible`. What is in the page itself is escaped by jinja2; what scripts show is JSON
-that they turn into text nodes; and a content security policy allows nothing but the page's own script and style sheet,
-by their hashes. Nothing is loaded from anywhere.
+Every text of the data goes through `visible`. What is in the page itself is escaped by jinja2; what scripts show is
+JSON that they turn into text nodes; and a content security policy allows nothing but the page's own script and style
+sheet, by their hashes. Nothing is loaded from anywhere.
 """
 
 import base64
@@ -55,6 +55,8 @@ def source(name: str) -> Markup:
 
 def plain(value: Any) -> Any:
     """The same value with every text visible, every number finite, and nothing but what JSON has."""
+    if value is None or type(value) in (int, bool):
+        return value
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
@@ -63,7 +65,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if value is None or isinstance(value, bool | int | float) else visible(str(value))
+    return value if isinstance(value, bool | int | float) else visible(str(value))
 
 
 def embedded(data: Any) -> Markup:

@@ -18,6 +18,7 @@ from .evaluate import evaluate
 from .methods import app as methods_app
 from .mix import app as mix_app
 from .pretrain import pretrain
+from .report import report
 from .resources import app as resources_app
 from .train import command as train
 
@@ -34,6 +35,7 @@ app.command("evaluate")(evaluate)
 app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
+app.command("report")(report)
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(resources_app, name="resources")

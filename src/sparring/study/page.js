@@ -1,9 +1,10 @@
 // The page of a study. After page.js of the attacks' report: elements and text nodes alone, no text is read as markup.
-document.documentElement.classList.add("js");
+document.documentElement.dataset.scripted = "";
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const arms = data.arms.map(([name, family, style]) => ({ name, family, style }));
 const measures = data.measures.map(([title, kind, share]) => ({ title, kind, share }));
 const jobs = data.jobs.map(row => Object.fromEntries(data.columns.map((column, i) => [column, row[i]])));
+for (const job of jobs) job.status = known(job.status);
 const figures = data.cells.map(([group, arm, measure, mean, sd, t, bootstrap, values, rows, from, compared], at) => {
   const [difference, ends, p, holm, test, discordant, mcnemar, effect, seeds, common, verdict] = compared ?? [];
   const comparison = compared && { difference, ends, p, holm, test: data.values[test], discordant, mcnemar, effect, seeds, rows: common, verdict };
@@ -59,7 +60,7 @@ function jobLink(place) {
 function jobFacts(job) {
   const error = known(job.error), failure = error && (error.message ? `${error.type}: ${error.message}` : JSON.stringify(error));
   return list([["identity", make("bdi", "mono", job.job)], ["status", job.status], ["error", failure],
-    ["seconds", seconds(job.seconds)], ["peak memory", gigabytes(job.memory)], ["started", job.started], ["ended", job.ended],
+    ["seconds", seconds(job.seconds)], ["peak memory", gigabytes(job.memory)], ["started", job.started],
     ["settings", written(known(job.settings))], ["data, SHA-256", written(known(job.data))],
     ["made from", job.needs.length ? job.needs.map(jobLink) : null], ["environment", written(known(job.environment))]]);
 }

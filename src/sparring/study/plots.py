@@ -52,11 +52,9 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Pixels from the start."""
-        low, high, value = (math.log10(v) for v in (self.low, self.high, value)) if self.log else (
-            self.low,
-            self.high,
-            value,
-        )
+        low, high = self.low, self.high
+        if self.log:
+            low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return round(self.length * (value - low) / (high - low), 1)
 
 
@@ -72,9 +70,7 @@ def linear_axis(values: Iterable[float], length: float, write: Callable[[float],
         low, high = low - 0.01, high + 0.01
     step = _round_step((high - low) / max(length / 80, 2))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    ticks = tuple(
-        (round(length * (i * step - low) / (high - low), 1), write(i * step)) for i in range(first, last + 1)
-    )
+    ticks = tuple((round(length * (i * step - low) / (high - low), 1), write(i * step)) for i in range(first, last + 1))
     return Axis(low, high, length, ticks)
 
 
@@ -271,14 +267,15 @@ def lines(
     along = linear_axis(_extent(v for line in series for _, v in line.points), height, write[1], share=shares)
     drawn = []
     for line in series:
-        dots = [(across.at(max(x, 1.0) if log else x), round(height - along.at(v.mean), 1)) for x, v in line.points]
-        whiskers = [
-            (across.at(max(x, 1.0) if log else x), round(height - along.at(v.low), 1), round(height - along.at(v.high), 1))
-            for x, v in line.points
+        at = [across.at(max(x, 1.0) if log else x) for x, _ in line.points]
+        dots = tuple((x, round(height - along.at(v.mean), 1)) for x, (_, v) in zip(at, line.points, strict=True))
+        whiskers = tuple(
+            (x, round(height - along.at(v.low), 1), round(height - along.at(v.high), 1))
+            for x, (_, v) in zip(at, line.points, strict=True)
             if v.low is not None and v.high is not None
-        ]
+        )
         path = "M" + "L".join(f"{x} {y}" for x, y in dots)
-        drawn.append((line, path, tuple(dots), tuple(whiskers), dots[-1]))
+        drawn.append((line, path, dots, whiskers, dots[-1]))
     places = spread([end[1] for *_, end in drawn], 14.5, height)
     placed = [Drawn(*parts, label=y) for parts, y in zip(drawn, places, strict=True)]
     return Lines(width, height + TOP + BOTTOM, across, along, tuple(placed), inner + 20)

@@ -174,7 +174,7 @@ class _Page:
 
     def _tiles(self, cells: Mapping[tuple[str, Measure], Cell], measures: Sequence[Measure]) -> list[dict[str, Any]]:
         """The best arm under attack, on another domain, and clean."""
-        made = []
+        made: list[dict[str, Any]] = []
         for what, title in BEST.items():
             measure = next((m for m in measures if m.what == what), None)
             if measure is None or (what == "attack" and made):
@@ -216,7 +216,13 @@ class _Page:
         rows = []
         for cell in self.summary.cells:
             spread = cell.spread
-            numbers = [spread.mean, spread.sd, spread.t_interval, spread.bootstrap_interval, list(spread.values.items())]
+            numbers = [
+                spread.mean,
+                spread.sd,
+                spread.t_interval,
+                spread.bootstrap_interval,
+                list(spread.values.items()),
+            ]
             jobs = [self.book.place(job) for job in spread.jobs]
             where = [groups[cell.group], arms[cell.arm], measures[cell.measure]]
             compared = None if cell.comparison is None else self._compared(cell.comparison)
@@ -224,7 +230,7 @@ class _Page:
         return rows
 
     def _compared(self, c: Comparison) -> list[Any]:
-        tested = _rounded([c.difference, c.interval, c.p, c.p_holm]) + [self.book.value(c.test)]
+        tested = [*_rounded([c.difference, c.interval, c.p, c.p_holm]), self.book.value(c.test)]
         return [*tested, *_rounded([c.discordant, c.mcnemar, c.effect]), c.seeds, c.rows, c.verdict]
 
 

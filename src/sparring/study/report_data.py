@@ -6,10 +6,10 @@ from typing import Any
 
 from ..attack.difference import difference, visible
 
-ROOM = 2_000_000
+ROOM = 1_400_000
 """Bytes of examples on a page; beyond them, those of further seeds stay in the records."""
-COLUMNS = ("job", "status", "title", "kind", "name", "arm", "budget", "seed", "seconds", "memory", "started", "ended")
-INTERNED = ("settings", "data", "environment", "error")
+COLUMNS = ("job", "title", "seconds", "memory", "started")
+INTERNED = ("status", "settings", "data", "environment", "error")
 
 
 class Book:
@@ -37,7 +37,8 @@ class Book:
         for job in list(self.lines):
             line = self.lines[job]
             cost = line.get("cost") or {}
-            known = {**line, "job": job, "seconds": cost.get("seconds"), "memory": cost.get("peak_memory")}
+            seconds, memory = cost.get("seconds"), cost.get("peak_memory")
+            known = {**line, "job": job, "seconds": _short(seconds), "memory": _short(memory)}
             needs = [self._places.get(need, need) for need in line.get("needs") or ()]
             shared = [self.value(line[name]) if line.get(name) else None for name in INTERNED]
             rows.append([*(known.get(name) for name in COLUMNS), *shared, needs])
@@ -77,6 +78,10 @@ def pack_examples(
             size += len(json.dumps(row)) + texts.added()
     note = f"{left:,} examples had no room on this page; they are in the records." if left else ""
     return {"rows": rows, "names": names.all, "texts": texts.all}, note
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}") if value < 1000 else round(value)
 
 
 class _Places:

@@ -35,7 +35,7 @@ def _section(
     book: Book,
 ) -> dict[str, Any]:
     told = [key for key in ("dataset", "model", "budget") if len({record.get(key) for record in records}) > 1]
-    models = [_model(record, styles, book, told) for record in records]
+    models = plain([_model(record, styles, book, told) for record in records])
     first = records[0].get("result") or {}
     head = {
         "corpus": corpus,
@@ -56,8 +56,8 @@ def _model(record: Mapping[str, Any], styles: Mapping[str, int], book: Book, tol
     minimal, oracle = result.get("minimal") or {}, result.get("oracle") or {}
     control, ablation = result.get("control") or {}, result.get("ablation") or {}
     exclusive, bootstrap = result.get("exclusive") or {}, result.get("bootstrap") or {}
-    parts = {key: str(record.get(key)) for key in told} | ({"budget": f"equal {record['budget']}"} if "budget" in told else {})
-    name = " · ".join([str(record.get("arm")), *parts.values()])
+    parts = [f"equal {record.get(key)}" if key == "budget" else str(record.get(key)) for key in told]
+    name = " · ".join([str(record.get("arm")), *parts])
     profile, layers = result.get("layer_profile") or [], result.get("layer_accuracy") or []
     return {
         "name": name,

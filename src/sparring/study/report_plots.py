@@ -1,12 +1,12 @@
 """Which plots a study's page has: gain against loss with the cost as size, a bar an arm, curves over the radius."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..attack.page import duration, number, plain
 from .plots import NARROW, PANEL, WIDE, Bar, Line, Point, Value, bars, lines, scatter, sizes
 from .summary import Cell, Cost, Measure, Summary
-from .wording import axis_writer, interval, is_share, whole, writer
+from .wording import axis_writer, brief, interval, is_share, writer
 
 Cells = Mapping[tuple[str, Measure], Cell]
 AGAINST = ("worst-case", "attack", "cross-domain")
@@ -45,7 +45,9 @@ class Plots:
                 if across is None or along is None:
                     continue
                 cost = f"; {unit} {write(paid[arm])}" if arm in paid else ""
-                title = f"{clean.title} {writer(clean)(across.spread.mean)}{cost}; {whole(along, self.summary.baseline)}"
+                title = (
+                    f"{clean.title} {writer(clean)(across.spread.mean)}{cost}; {brief(along, self.summary.baseline)}"
+                )
                 common = dict(name=plain(arm), style=self.styles[along.family], cell=self.at(along), title=plain(title))
                 ends, base = (_value(across), _value(along)), arm == self.summary.baseline
                 marks.append(Point(**common, x=ends[0], y=ends[1], cost=paid.get(arm), baseline=base))
@@ -69,7 +71,7 @@ class Plots:
                 if cell is None:
                     continue
                 other = None if second is None else self.cells.get((arm, second))
-                titles = [whole(c, self.summary.baseline) for c in (cell, other) if c is not None]
+                titles = [brief(c, self.summary.baseline) for c in (cell, other) if c is not None]
                 rows.append(
                     Bar(
                         name=plain(arm),
@@ -105,7 +107,7 @@ class Plots:
                         dash=self.dashes[arm],
                         points=tuple((_radius(m), _value(cell)) for m, cell in found),
                         cells=tuple(self.at(cell) for _, cell in found),
-                        title="\n".join(whole(cell, self.summary.baseline) for _, cell in found),
+                        title="\n".join(brief(cell, self.summary.baseline) for _, cell in found),
                     )
                 )
             unit = "×" if relative else ""

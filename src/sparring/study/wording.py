@@ -51,6 +51,11 @@ def probability(p: float) -> str:
 
 def whole(cell: Cell, baseline: str) -> str:
     """A figure in one line, with the records it comes from."""
+    return f"{brief(cell, baseline)}; {traced(cell.spread.jobs)}"
+
+
+def brief(cell: Cell, baseline: str) -> str:
+    """A figure in one line."""
     spread, measure, comparison = cell.spread, cell.measure, cell.comparison
     text = f"{cell.arm}: {measure.title}: {writer(measure)(spread.mean)}"
     if span(spread, measure):
@@ -60,7 +65,7 @@ def whole(cell: Cell, baseline: str) -> str:
         gain = points(comparison.difference, measure)
         text += f"; {gain} against {baseline} ({low} to {high}), {probability(comparison.p_holm)} after Holm"
     seeds = f"{len(spread.values)} seeds" if len(spread.values) != 1 else "one seed"
-    written: str = plain(f"{text}; {seeds}, {spread.rows} rows; {traced(spread.jobs)}")
+    written: str = plain(f"{text}; {seeds}, {spread.rows} rows")
     return written
 
 
