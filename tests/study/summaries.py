@@ -115,8 +115,9 @@ def make_summary(
                 identity = job("attack", name, arm, group, number)
                 attacks.append(jobs[identity] | {"result": {"recipe": name, "examples": shown, "calibrated": None}})
             if family in ("baseline", "embedding", "input"):
-                identity = job("neurons", "ud", arm, group, 0)
-                neurons.append(jobs[identity] | {"result": _neurons(draw, tops)})
+                for number in range(min(seeds, 2)):
+                    identity = job("neurons", "ud", arm, group, number)
+                    neurons.append(jobs[identity] | {"result": _neurons(draw, tops)})
     questions = (
         Question(
             "Which family is more robust?",

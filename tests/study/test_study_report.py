@@ -22,6 +22,8 @@ from sparring.study.report import render, write_report
 from sparring.study.summary import Group, Measure, Summary
 
 PERCENT = "{:.1f}\u00a0%".format
+OPEN = "for (const part of document.querySelectorAll('details')) part.open = true"
+FEW = {"standard": "baseline", "a2t": "input", "pgd": "embedding"}
 AS_IT_IS = {"verdict", "what", "status", "metric"}
 """Fields of a summary that are one of a few words."""
 NAMED = {"arms", "failed", "jobs", "settings", "data", "environment", "versions"}
@@ -48,7 +50,7 @@ def poisoned(value, name=""):
 
 def hostile():
     """Every payload in every kind of place."""
-    summary = make_summary(recipes=("textfooler",), examples=4, budgets=("epochs", "passes"))
+    summary = make_summary(arms=FEW, recipes=("textfooler",), examples=4, tops=2, budgets=("epochs", "passes"))
     everything = "\n".join(HOSTILE)
     attacks = [line | {"result": {"recipe": line["name"], "examples": []}} for line in summary.attacks[:1]]
     for i, text in enumerate(HOSTILE):
@@ -67,7 +69,7 @@ def hostile():
 
 @pytest.fixture(scope="module")
 def summary():
-    return make_summary(recipes=("textfooler", "pwws"), budgets=("epochs", "passes"), examples=4)
+    return make_summary(recipes=("textfooler", "pwws"), budgets=("epochs", "passes"), examples=4, tops=2)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +174,7 @@ def test_half_a_study_has_a_report_that_says_what_is_missing(summary):
     found = render(half)
     for text in (*half.missing, *half.left_out, *half.damaged, "ModelError: no such model", "is not finished"):
         assert text in found
-    assert f"{len(summary.jobs):,} of {len(summary.jobs) + 2:,} jobs are done, 1 failed, 1 are missing" in found
+    assert f"{len(summary.jobs):,} of {len(summary.jobs) + 2:,} jobs are done, 1 failed, 1 missing" in found
     assert 'id="questions"' not in found and 'id="examples"' not in found and 'id="neurons"' not in found
 
 
@@ -413,9 +415,7 @@ def test_colours_follow_the_reader_and_the_switch(opened, page):
 
 def test_hostile_texts_are_shown_and_nothing_of_them_runs(opened):
     page, events = opened(hostile())
-    for details in page.locator("main summary").all():
-        if details.is_visible():
-            details.click()
+    page.evaluate(OPEN)
     for button in page.locator(".js[data-jobs]:visible, .figure:visible").all()[:12]:
         button.click()
         page.keyboard.press("Escape")
@@ -423,7 +423,7 @@ def test_hostile_texts_are_shown_and_nothing_of_them_runs(opened):
         row.click()
     for text in (HOSTILE[0], HOSTILE[3], "⟨U+202E⟩gnp.exe", "⟨U+001B⟩[31m"):
         page.fill("#search", text)
-        page.locator(".example .text").filter(has_text=text).first.wait_for()
+        page.locator(".example").filter(has_text=text).first.wait_for()
     assert page.evaluate("typeof window.hit") == "undefined"
     assert page.evaluate(
         "[document.scripts.length, document.querySelectorAll('img, base, iframe, [href]:not([href^=\"#\"])').length]"
@@ -445,8 +445,7 @@ def test_a_script_that_gets_into_the_page_does_not_run(opened, page):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_stands_out_of_the_page(opened, page, width):
     view, events = opened(page, viewport={"width": width, "height": 800})
-    for details in view.locator("main summary:visible").all():
-        details.click()
+    view.evaluate(OPEN)
     assert view.evaluate("document.documentElement.scrollWidth") == width and events == []
 
 
@@ -489,7 +488,7 @@ def study(monkeypatch, tmp_path, summary):
 def test_the_command_writes_the_page_and_says_the_answers(study, summary, capsys):
     code, out, err = sparring("report", study, capsys=capsys)
     assert code == 0 and "report.html" in out and summary.questions[0].answer.split(":")[0] in out
-    assert "1 jobs are missing" in err and (study / "report.html").read_text("utf-8").startswith("<!doctype html>")
+    assert "1 job is missing" in err and (study / "report.html").read_text("utf-8").startswith("<!doctype html>")
     code, out, _ = sparring("report", study / "study.yaml", "--output", study / "x.html", "--json", capsys=capsys)
     found = json.loads(out)
     assert code == 0 and found["file"].endswith("x.html") and found["bytes"] == (study / "x.html").stat().st_size

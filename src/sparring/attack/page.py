@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,21 @@ def write_page(path: Path, page: str) -> None:
 
 def fill(template: str, **values: Any) -> str:
     """A template, named from the package's folder, with values; `base` is the style and script that all pages share."""
-    environment = jinja2.Environment(
+    base = {"style": source("attack/page.css"), "script": source("attack/page.js")}
+    return _environment().get_template(template).render(base=base, **values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOT),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"hash": _hash, "share": share, "number": number, "duration": duration, "cell": cell}
-    base = {"style": source("attack/page.css"), "script": source("attack/page.js")}
-    return environment.get_template(template).render(base=base, **values)
+    made.filters |= {"hash": _hash, "share": share, "number": number, "duration": duration, "cell": cell}
+    return made
 
 
 def source(name: str) -> Markup:

@@ -68,9 +68,10 @@ def _say(summary: Any, written: Path) -> None:
     for question in summary.questions:
         out.print(f"{SIGNS[question.verdict]}  {escape(clean(question.text))}", soft_wrap=True)
         out.print(f"  {escape(clean(question.answer))}", soft_wrap=True)
-    for count, what in ((len(summary.failed), "failed"), (len(summary.missing), "are missing")):
+    for count, one, many in ((len(summary.failed), "failed", "failed"), (len(summary.missing), "is", "are")):
         if count:
-            say(f"{count:,} jobs {what}; the report names them", "yellow")
+            what = (f"job {one}" if count == 1 else f"jobs {many}") + ("" if one == "failed" else " missing")
+            say(f"{count:,} {what}; the report names them", "yellow")
     for text in summary.damaged:
         say(text, "yellow")
     size = written.stat().st_size / 1e6

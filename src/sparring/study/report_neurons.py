@@ -6,11 +6,16 @@ from typing import Any
 from ..attack.page import plain
 from .plots import NARROW, WIDE, Line, Value, lines
 from .report_data import Book
+from .wording import traced
 
 SHADES = 10
 """Of the heat maps, in the style sheet."""
 TOP, WORDS = 30, 12
 """Neurons of a model, and words of a neuron, that are shown."""
+
+
+MEANS = ("size", "needed", "oracle", "selectivity", "kept", "removed", "mean_tags", "alone")
+"""Figures of a model."""
 
 
 def neuron_view(
@@ -36,17 +41,22 @@ def _section(
 ) -> dict[str, Any]:
     told = [key for key in ("dataset", "model", "budget") if len({record.get(key) for record in records}) > 1]
     models = plain([_model(record, styles, book, told) for record in records])
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for model in models:
+        by_name.setdefault(model["name"], []).append(model)
     first = records[0].get("result") or {}
     head = {
         "corpus": corpus,
         "column": column,
         "words": first.get("words"),
         "tags": first.get("tags") or [],
-        "width": first.get("width"),
         "aggregation": first.get("aggregation"),
         "probe": first.get("probe") or {},
-        "layers": max((len(model["profile"]) for model in models), default=0),
+        "majority": first.get("majority"),
+        "layers": max(len(model["profile"] or model["by_layer"]) for model in models),
         "models": models,
+        "arms": [_together(own) for own in by_name.values()],
+        "several": len(by_name) < len(models),
     }
     return {**plain(head), "curve": _curve(records, models, dashes)}
 
@@ -57,31 +67,44 @@ def _model(record: Mapping[str, Any], styles: Mapping[str, int], book: Book, tol
     control, ablation = result.get("control") or {}, result.get("ablation") or {}
     exclusive, bootstrap = result.get("exclusive") or {}, result.get("bootstrap") or {}
     parts = [f"equal {record.get(key)}" if key == "budget" else str(record.get(key)) for key in told]
-    name = " · ".join([str(record.get("arm")), *parts])
-    profile, layers = result.get("layer_profile") or [], result.get("layer_accuracy") or []
+    low, high = oracle.get("low"), oracle.get("high")
     return {
-        "name": name,
-        "seed": record.get("seed"),
+        "name": " · ".join([str(record.get("arm")), *parts]),
+        "seeds": f"seed {record.get('seed')}",
         "style": styles.get(str(record.get("family")), 0),
-        "job": book.place(record["job"]),
-        "title": f"record {record['job']}",
+        "jobs": str(book.place(record["job"])),
+        "title": traced([record["job"]]),
         "size": minimal.get("size"),
         "size_ends": bootstrap.get("size"),
-        "kept_accuracy": minimal.get("accuracy"),
-        "tolerance": minimal.get("tolerance"),
+        "needed": minimal.get("accuracy"),
         "oracle": oracle.get("accuracy"),
-        "oracle_ends": [oracle.get("low"), oracle.get("high")],
-        "majority": result.get("majority"),
+        "oracle_ends": None if low is None or high is None else [low, high],
         "selectivity": control.get("selectivity"),
         "kept": ablation.get("kept"),
         "removed": ablation.get("removed"),
         "mean_tags": exclusive.get("mean_tags"),
         "alone": exclusive.get("alone"),
-        "seconds": result.get("seconds"),
-        "profile": shaded(profile, 0.0),
-        "by_layer": shaded(layers, None),
+        "profile": shaded(result.get("layer_profile") or [], 0.0),
+        "by_layer": shaded(result.get("layer_accuracy") or [], None),
         "top": [_neuron(neuron) for neuron in (result.get("top") or [])[:TOP]],
     }
+
+
+def _together(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An arm: means over its seeds, with the least and the largest in place of intervals."""
+    if len(models) == 1:
+        return dict(models[0])
+    made = dict(models[0]) | {"seeds": f"{len(models)} seeds", "jobs": " ".join(model["jobs"] for model in models)}
+    made["title"] = "; ".join(model["title"] for model in models)
+    for key in MEANS:
+        values = [model[key] for model in models if model[key] is not None]
+        made[key] = sum(values) / len(values) if values else None
+        if f"{key}_ends" in made:
+            made[f"{key}_ends"] = [min(values), max(values)] if values else None
+    for key, low in (("profile", 0.0), ("by_layer", None)):
+        rows = [[value for value, _ in model[key]] for model in models if model[key]]
+        made[key] = shaded([sum(column) / len(rows) for column in zip(*rows, strict=False)], low)
+    return made
 
 
 def _neuron(neuron: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,14 +130,14 @@ def shaded(values: Sequence[float], low: float | None) -> list[tuple[float, int]
 def _curve(
     records: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]], dashes: Mapping[str, int]
 ) -> list[Any]:
-    """Accuracy of probes retrained on the first n neurons, wide and narrow; none if it was not recorded."""
-    series = []
+    """Accuracy of probes retrained on the first n neurons, of the first seed, wide and narrow; none if not recorded."""
+    series: list[Line] = []
     for record, model in zip(records, models, strict=True):
         curve = ((record.get("result") or {}).get("minimal") or {}).get("curve") or []
-        if not curve:
+        if not curve or any(line.name == model["name"] for line in series):
             continue
-        name = plain(f"{model['name']}, seed {model['seed']}")
         found = tuple((float(n), Value(float(accuracy))) for n, accuracy in sorted(curve))
-        series.append(Line(name, model["style"], dashes.get(str(record.get("arm")), 0), found, title=model["title"]))
+        dash = dashes.get(str(record.get("arm")), 0)
+        series.append(Line(model["name"], model["style"], dash, found, title=f"{model['seeds']}; {model['title']}"))
     writers = (lambda x: f"{x:g}"), (lambda y: f"{100 * y:.3g}\u00a0%")
     return [lines(series, width, writers, shares=True, log=True) for width in (WIDE, NARROW)] if series else []
