@@ -176,12 +176,14 @@ def _example(draw, row):
 def _neurons(draw, tops):
     profile = [draw.randint(0, 30) for _ in range(7)]
     size = sum(profile)
+    exclusive = {"mean_tags": draw.uniform(1, 2), "effective_tags": draw.uniform(2, 4), "alone": 0.7}
     top = [
         {
             "neuron": i,
             "layer": i % 7,
             "unit": 11 * i,
-            "tags": draw.sample(("NOUN", "VERB", "ADJ", "DET"), draw.choice((1, 1, 2))),
+            "tags": ["NOUN", "VERB"] if i % 3 == 0 else ["ADJ"],
+            "sole": ["VERB"] if i == 0 else [],
             "weight": draw.uniform(0.5, 2),
             "words": [[word, draw.uniform(-3, 3)] for word in draw.sample(WORDS, 8)],
         }
@@ -195,7 +197,7 @@ def _neurons(draw, tops):
         "minimal": {"size": size, "accuracy": 0.905, "tolerance": 0.01,
                     "curve": [[n, 0.91 - 0.5 / (1 + n / draw.uniform(8, 20))] for n in (1, 5, 20, 80, 300, 2688)]},
         "layer_profile": profile, "layer_accuracy": [0.7 + 0.03 * i + draw.uniform(0, 0.02) for i in range(7)],
-        "ablation": {"kept": 0.8, "removed": 0.5}, "exclusive": {"mean_tags": draw.uniform(1, 2), "alone": 0.7},
+        "ablation": {"kept": 0.8, "removed": 0.5}, "exclusive": exclusive,
         "bootstrap": {"size": [size - 9, size + 12], "accuracy": [0.9, 0.91]}, "top": top, "seconds": 61.0,
         "peak_memory": 1e9,
     }  # fmt: skip

@@ -195,6 +195,23 @@ def test_neuron_records_with_gaps_are_shown(summary):
     assert "xpos in <bdi>ud</bdi>" in found and "<b>41</b>" in found
 
 
+def test_neurons_are_shown_by_arm_with_their_layers_words_and_tags(summary, page):
+    pgd = [line["result"] for line in summary.neurons if (line["arm"], line["budget"]) == ("pgd", "epochs")]
+    size = sum(result["minimal"]["size"] for result in pgd) / len(pgd)
+    row = re.search(
+        r"<tr[^>]*>(?:(?!</tr>).)*<bdi>pgd · equal epochs</bdi></b> <span class=\"soft\">2 seeds.*?</tr>", page, re.S
+    )[0]
+    assert f"<b>{size:.0f}</b>" in row and f"{pgd[0]['exclusive']['effective_tags']:.2f}" not in row
+    heat = re.search(r"<th scope=\"row\">(?:(?!</tr>).)*<bdi>pgd · equal epochs</bdi>.*?</tr>", page, re.S)[0]
+    profile = [sum(layer) / 2 for layer in zip(*(result["layer_profile"] for result in pgd), strict=True)]
+    assert re.findall(r'<td class="h\d+">(\d+)</td>', heat) == [f"{value:.0f}" for value in profile]
+    assert heat.count('class="h10"') == profile.count(max(profile))
+    for neuron in pgd[0]["top"]:
+        for word, activation in neuron["words"]:
+            assert f'title="{activation:.2f}">{word}</bdi>' in page
+    assert "<bdi>VERB</bdi>\u202f★" in page
+
+
 def test_nothing_in_the_page_points_outside(page):
     shown = page.replace("http://www.w3.org/2000/svg", "")  # a name, which nobody loads
     assert not re.search(r"https?:|//\w[\w-]*\.\w|\bsrc=|url\(|@import|\bimport\b|fetch\(|XMLHttp|WebSocket", shown)

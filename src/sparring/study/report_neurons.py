@@ -14,7 +14,7 @@ TOP, WORDS = 30, 12
 """Neurons of a model, and words of a neuron, that are shown."""
 
 
-MEANS = ("size", "needed", "oracle", "selectivity", "kept", "removed", "mean_tags", "alone")
+MEANS = ("size", "needed", "oracle", "selectivity", "kept", "removed", "mean_tags", "effective_tags", "alone")
 """Figures of a model."""
 
 
@@ -83,6 +83,7 @@ def _model(record: Mapping[str, Any], styles: Mapping[str, int], book: Book, tol
         "kept": ablation.get("kept"),
         "removed": ablation.get("removed"),
         "mean_tags": exclusive.get("mean_tags"),
+        "effective_tags": exclusive.get("effective_tags"),
         "alone": exclusive.get("alone"),
         "profile": shaded(result.get("layer_profile") or [], 0.0),
         "by_layer": shaded(result.get("layer_accuracy") or [], None),
@@ -113,7 +114,7 @@ def _neuron(neuron: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "layer": neuron.get("layer"),
         "unit": neuron.get("unit"),
-        "tags": neuron.get("tags") or [],
+        "tags": [(tag, tag in (neuron.get("sole") or ())) for tag in neuron.get("tags") or []],
         "weight": neuron.get("weight"),
         "words": [(word, f"{value:.2f}", round(SHADES * 0.6 * abs(value) / most)) for word, value in words],
     }
