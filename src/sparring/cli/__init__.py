@@ -19,6 +19,7 @@ from .evaluate import evaluate
 from .methods import app as methods_app
 from .mix import app as mix_app
 from .pretrain import pretrain
+from .report import report
 from .resources import app as resources_app
 from .study import app as study_app
 from .train import command as train
@@ -37,6 +38,7 @@ app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
 app.add_typer(analyse_app, name="analyse")
+app.command("report")(report)
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(study_app, name="study")
