@@ -37,7 +37,8 @@ def one(online: str, epochs: float, options: argparse.Namespace) -> dict[str, An
         seed=options.seed,
         output=str(folder / "run"),
     )
-    metrics = finetune(run)
+    done = folder / "run" / "metrics.json"  # of a call that was stopped in the attacks
+    metrics = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else finetune(run)
     job = AttackJob(
         victims=(run.output,),
         recipes=tuple(recipe(name) for name in ATTACKS),

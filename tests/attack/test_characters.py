@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.attack.charmer import AnyCharacter
-from sparring.attack.constrain import ShareOfWords, StopWords, levenshtein
+from sparring.attack.constrain import Constraint, ShareOfWords, StopWords, levenshtein
 from sparring.attack.controls import random_words
 from sparring.attack.engine import Ask, Work, alone, play
 from sparring.attack.game import OutOfQueries
 from sparring.attack.text import Text
 from sparring.attack.transform.characters import HOMOGLYPHS, CharacterEdits, graphemes
 from sparring.attack.transform.checklist import CITIES, FIRST_NAMES, CheckList
-from sparring.attack.transform.combine import AnyOf, allowed_candidates, together
+from sparring.attack.transform.combine import AnyOf, allowed_candidates, one_allowed, together
 from sparring.errors import SettingError
 
 
@@ -140,6 +140,29 @@ def test_a_changed_word_is_neither_changed_again_nor_swallowed():
         current = text.replace(changed, {1: "isn't", 2: "not", 3: "thus"}[changed].upper())
         found = alone(allowed_candidates(CheckList(), [], text, current, index))
         assert [candidate.slots[1] for candidate in found] == expected
+
+
+class NoVowelFirst(Constraint):
+    def __init__(self):
+        self.tested = 0
+
+    def check(self, original, current, candidates):
+        self.tested += len(candidates)
+        return [candidate.slots[0][0] not in "aeiou" for candidate in candidates]
+        yield
+
+
+def test_one_of_the_allowed_candidates_is_as_likely_as_another_and_few_are_tested():
+    new, rule, text = [*"aeioubcd"], NoVowelFirst(), Text.of("good")
+    found = [
+        alone(one_allowed(Lexicon({"good": new}), [rule], text, text, 0, np.random.default_rng(seed))).slots[0]
+        for seed in range(600)
+    ]
+    assert set(found) == set("bcd")
+    assert all(160 < found.count(letter) < 240 for letter in "bcd")  # 200, and three standard deviations
+    assert rule.tested < 600 * 3  # on average (8 + 1) / (3 + 1) of 8
+    nothing = one_allowed(Lexicon({"good": ["a", "e"]}), [rule], text, text, 0, np.random.default_rng(0))
+    assert alone(nothing) is None
 
 
 def test_searches_run_together_ask_once_what_they_ask_at_the_same_time():

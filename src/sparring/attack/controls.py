@@ -7,7 +7,7 @@ from .engine import Search
 from .game import Game
 from .text import Text
 from .transform import Transform
-from .transform.combine import allowed_candidates
+from .transform.combine import one_allowed
 
 
 def random_words(
@@ -28,10 +28,10 @@ def random_words(
         begun += 1
         text = game.original
         for place in game.random.permutation(len(words)):
-            candidates = yield from allowed_candidates(transform, constraints, game.original, text, words[int(place)])
-            if not candidates:
+            found = yield from one_allowed(transform, constraints, game.original, text, words[int(place)], game.random)
+            if found is None:
                 continue
-            text = candidates[int(game.random.integers(len(candidates)))]
+            text = found
             answers = yield from game.ask([text])
             current = text
             if answers.broken[0]:
@@ -50,7 +50,6 @@ def random_valid(game: Game, transform: Transform, constraints: Sequence[Constra
     words = editable(constraints, game.original)
     text = game.original
     for place in game.random.permutation(len(words)):
-        candidates = yield from allowed_candidates(transform, constraints, game.original, text, words[int(place)])
-        if candidates:
-            text = candidates[int(game.random.integers(len(candidates)))]
+        found = yield from one_allowed(transform, constraints, game.original, text, words[int(place)], game.random)
+        text = text if found is None else found
     return text if text.changed else None
