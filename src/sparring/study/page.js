@@ -281,7 +281,8 @@ const ALIKE = { __proto__: null, broken: "success", held: "failed" };
 const named = place => place == null ? null : data.examples.names[place];
 const examples = data.examples.rows.map(entry => {
   const [arm, style, where, seed, job, recipe, row, status, label, predicted, attacked, queries, ...rest] = entry;
-  const [original, edits] = rest, fate = ALIKE[named(status)] ?? String(named(status)), answers = [label, predicted, attacked].map(named);
+  const [original, edits] = rest, answers = [label, predicted, attacked].map(named);
+  const fate = ALIKE[named(status)] ?? String(named(status));
   return { arm: named(arm), style, where: named(where), seed, job, recipe: named(recipe), row, status: fate,
     label: answers[0], predicted: answers[1], attacked: answers[2], queries, original, edits };
 });
