@@ -75,6 +75,8 @@ def pages() -> dict[Path, str]:
     for name in ("throughput", "throughput-float32"):
         record: Any = _records(f"attack_{name.replace('-', '_')}.json")
         new[attacks] = _filled(new[attacks], f"{name}-table", throughput_table(record))
+    online = DOCS / "input-space.md"
+    new[online] = _filled(online.read_text("utf-8"), "online-table", online_table())
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
@@ -170,6 +172,25 @@ def _pooled(lines: list[dict[str, Any]], key: str) -> str:
     right = round(sum(line["examples"] * line[key] for line in lines))
     low, high = interval(right, total)
     return f"{_percent(right / total)} ({100 * low:.0f}-{100 * high:.0f})"
+
+
+def online_table() -> str:
+    """Training with attacks on training rows, its control, and plain training; nothing without records."""
+    path = DOCS.parent / "benchmarks" / "results" / "online_on_sst2.jsonl"
+    if not path.is_file():
+        return ""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    lines = []
+    for row in rows:
+        attacked = [one["seconds"] for one in row["attack_epochs"]]
+        under = row["under_attack"]
+        seconds = f"{sum(attacked) / len(attacked):.0f}" if attacked else ""
+        shares = [_percent(row["dev_accuracy"]), *(_percent(one["accuracy"]) for one in under.values())]
+        lines.append([row["online"], str(row["epochs"]), f"{row['train_seconds']:.0f}", seconds, *shares])
+    names = [f"{name} %" for name in rows[0]["under_attack"]]
+    head = ["online", "epochs", "seconds", "of an attack on rows", "dev %", *names]
+    about = f"{rows[0]['rows']} training rows, {rows[0]['examples']} test rows attacked, seed {rows[0]['seed']}"
+    return _table(head, lines) + f"\n\n{about}; measured with `{rows[0]['command']}`."
 
 
 def throughput_table(record: Any) -> str:
