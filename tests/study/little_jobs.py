@@ -18,9 +18,7 @@ LABELS = {"family": "input", "budget": "epochs", "dataset": "toy", "model": "tin
 
 
 def job(name, *needs, kind="score", arm="plain", seed=0, **settings):
-    return Job(
-        kind=kind, name=name, arm=arm, seed=seed, settings=settings, needs=tuple(n.id for n in needs), **LABELS
-    )
+    return Job(kind=kind, name=name, arm=arm, seed=seed, settings=settings, needs=tuple(n.id for n in needs), **LABELS)
 
 
 def study(arms=3, sleep=0.0):

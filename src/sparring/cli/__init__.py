@@ -10,6 +10,7 @@ import warnings
 import typer
 
 from ..errors import Interrupted, SparringError
+from .analyse import app as analyse_app
 from .attack import attack, recipes_app
 from .augment import augment
 from .console import leave_process_group, say, show_warning
@@ -19,6 +20,7 @@ from .methods import app as methods_app
 from .mix import app as mix_app
 from .pretrain import pretrain
 from .resources import app as resources_app
+from .study import app as study_app
 from .train import command as train
 
 app = typer.Typer(
@@ -34,8 +36,10 @@ app.command("evaluate")(evaluate)
 app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
+app.add_typer(analyse_app, name="analyse")
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(study_app, name="study")
 app.add_typer(resources_app, name="resources")
 app.command("doctor")(doctor)
 
