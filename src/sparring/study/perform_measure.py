@@ -223,7 +223,7 @@ def _attack(task: Task, victim: Victim, examples: Examples, memory: Memory, temp
     """An attack, or the rest of it, with its lines in the job's folder."""
     own = task.job.settings
     title = own["recipe"] if temperature == 1.0 else f"{own['recipe']}, calibrated"
-    head = {"weights": fingerprint(str(task.trained)).rsplit(" ", 1)[1], "data": examples.digest}
+    head: dict[str, Any] = {"weights": fingerprint(str(task.trained)).rsplit(" ", 1)[1], "data": examples.digest}
     head |= {"labels": list(examples.label_names), "temperature": temperature, "made_of": task.job.data.get("recipe")}
     head |= {name: own[name] for name in ("recipe", "options", "budget", "frozen")}
     record = Record(task.work, own["recipe"] if temperature == 1.0 else f"{own['recipe']}-calibrated", head)
