@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Kind = Literal["augment", "pretrain", "train", "mix", "score", "attack", "transfer", "curve", "neurons"]
@@ -47,7 +48,7 @@ class Job:
     def __post_init__(self) -> None:
         assert self.kind in get_args(Kind), self.kind
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits over all that decides the result; the same on every machine."""
         decides = {name: value for name, value in asdict(self).items() if name not in ("arm", "family", "budget")}

@@ -1,0 +1,250 @@
+"""The questions of Altinisik et al. (Findings of ACL 2023), and what a study's numbers say to them.
+
+Arms belong to three families of theirs: "augmentation" (before training), "input" (input-space perturbation in
+training), "embedding" (embedding-space perturbation). Comparisons are those of families.py, after Holm.
+
+Robustness. Their finding: "better robustness can be achieved by pre-training data augmentation or by training with
+input space perturbation". Confirmed: augmentation and input are each better than embedding and than the baseline.
+Refuted: one of them is worse than embedding, or than the baseline.
+
+Generalisation. Their finding: "training with embedding space perturbation significantly improves generalization".
+Confirmed: embedding is better than the baseline in-domain or on other domains, in neither worse, and neither other
+family is better than it in either. Refuted: it is better in neither, and worse in one, or another family is better.
+
+Neurons. Their finding: "the improved generalization is due to 'more specialized' neurons". A model is more specialised
+if fewer neurons suffice for a property. Over arms (means over seeds), generalisation, the mean of in-domain accuracy
+and that on other domains, is correlated with the size of the minimal set, by Kendall's tau. Confirmed: tau below 0 with
+p < 0.05. Refuted: above 0. A correlation does not show what is due to what.
+
+Everything else is open, and so is everything with one seed: a finding about training is none about one run.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from .comparisons import LEVEL
+from .families import ABROAD, ROBUST, Families
+from .figures import Figures
+from .sentences import count, listed, probability
+from .summary import Claim, Cost, Measure, Question
+
+Verdict = Literal["confirmed", "refuted", "open"]
+AUGMENTATION, INPUT, EMBEDDING = "augmentation", "input", "embedding"
+MORE_ROBUST = "Which family is more robust, and at which cost?"
+GENERALISES = "Which family generalises better, in-domain and cross-domain, and at which cost?"
+SPECIALISED = "Are the neurons of the better-generalising models more specialised?"
+OF_MEASURES = {"attack": MORE_ROBUST, "clean": GENERALISES, "cross-domain": GENERALISES}
+FOUND = {
+    MORE_ROBUST: "better robustness can be achieved by pre-training data augmentation or by training with input space "
+    "perturbation",
+    GENERALISES: "training with embedding space perturbation significantly improves generalization",
+    SPECIALISED: "the improved generalization is due to 'more specialized' neurons",
+}
+
+
+def answers(
+    families: Families,
+    claims: Sequence[Claim],
+    figures: Figures,
+    costs: Sequence[Cost],
+    neurons: Sequence[Mapping[str, Any]],
+    where: str = "",
+) -> tuple[Question, ...]:
+    """The three questions, asked of one group. where: its title, for the questions' texts; claims: those of families.
+
+    neurons: records of neuron analyses of the group.
+    """
+    price = _price(families, costs)
+    asked = []
+    for text, decide in ((MORE_ROBUST, _robustness), (GENERALISES, _generalisation)):
+        verdict, said = decide(families)
+        evidence = tuple(claim for claim in claims if claim.question == text)
+        asked.append((text, verdict, f"{said} {price}".strip(), evidence))
+    verdict, said, evidence = _specialisation(families, figures, neurons)
+    asked.append((SPECIALISED, verdict, said, evidence))
+    return tuple(
+        Question(
+            text=f"{text} {where}".strip(),
+            answer=f'{verdict.capitalize()}: Altinisik et al. found that "{FOUND[text]}". {said}',
+            verdict=verdict,
+            evidence=evidence,
+        )
+        for text, verdict, said, evidence in asked
+    )
+
+
+def robust_verdict(against_embedding: Sequence[str | None], against_baseline: Sequence[str | None]) -> Verdict:
+    """From what augmentation and input are against embedding, and against the baseline."""
+    all_of_them = [*against_embedding, *against_baseline]
+    if "worse" in all_of_them:
+        return "refuted"
+    return "confirmed" if all(one == "better" for one in all_of_them) else "open"
+
+
+def general_verdict(gains: Sequence[str | None], rivals: Sequence[str | None]) -> Verdict:
+    """gains: embedding against the baseline, in-domain and abroad. rivals: other families against embedding there."""
+    against = "worse" in gains or "better" in rivals
+    if "better" in gains:
+        return "open" if against else "confirmed"
+    return "refuted" if against else "open"
+
+
+def neuron_verdict(tau: float, p: float) -> Verdict:
+    """From the correlation of generalisation with how many neurons are needed."""
+    if not p < LEVEL:  # not a number where nothing varies
+        return "open"
+    return "confirmed" if tau < 0 else "refuted"
+
+
+def _robustness(families: Families) -> tuple[Verdict, str]:
+    missing = _missing(families, ROBUST, (AUGMENTATION, INPUT, EMBEDDING))
+    if missing:
+        return "open", missing
+    both = (AUGMENTATION, INPUT)
+    verdict = robust_verdict(
+        [families.verdict(ROBUST, one, EMBEDDING) for one in both],
+        [families.verdict(ROBUST, one, None) for one in both],
+    )
+    said = [_ranking(families, ROBUST)]
+    for other in (EMBEDDING, None):
+        by = {one: families.verdict(ROBUST, one, other) for one in both}
+        said.append(_grouped(by, families.baseline if other is None else other, "more robust", "less robust"))
+    return _honest(verdict, families, ROBUST, " ".join(said))
+
+
+def _generalisation(families: Families) -> tuple[Verdict, str]:
+    measures = [measure for measure in (families.home, ABROAD) if measure is not None and
+                families.verdict(measure, EMBEDDING, None) is not None]  # fmt: skip
+    if not measures:
+        return "open", _missing(families, families.home or ABROAD, (EMBEDDING,))
+    gains = [families.verdict(measure, EMBEDDING, None) for measure in measures]
+    rivals = [families.verdict(measure, one, EMBEDDING) for measure in measures for one in (AUGMENTATION, INPUT)]
+    said = []
+    for measure, gain in zip(measures, gains, strict=True):
+        said.append(_ranking(families, measure))
+        said.append(_grouped({EMBEDDING: gain}, families.baseline, "better", "worse"))
+        ahead = [one for one in (AUGMENTATION, INPUT) if families.verdict(measure, one, EMBEDDING) == "better"]
+        said += [f"Better than {EMBEDDING}: {listed(ahead)}."] if ahead else []
+    if ABROAD not in measures:
+        said.append("Other domains were not measured.")
+    return _honest(general_verdict(gains, rivals), families, measures[0], " ".join(said))
+
+
+def _specialisation(
+    families: Families, figures: Figures, neurons: Sequence[Mapping[str, Any]]
+) -> tuple[Verdict, str, tuple[Claim, ...]]:
+    sizes: dict[str, list[tuple[int, float]]] = {}
+    for line in neurons:
+        size = ((line.get("result") or {}).get("minimal") or {}).get("size")
+        if isinstance(size, int | float):
+            sizes.setdefault(str(line["arm"]), []).append((int(line["seed"]), float(size)))
+    points = []
+    for arm, found in sizes.items():
+        skill = _skill(families, figures, arm, [seed for seed, _ in found])
+        if skill is not None:
+            points.append((arm, skill, float(np.mean([size for _, size in found]))))
+    if len(points) < 3:
+        known = count(len(points), "arm")
+        return "open", f"Neurons and generalisation are known of {known}; five arms are needed for a verdict.", ()
+    skills, needed = [skill for _, skill, _ in points], [size for _, _, size in points]
+    varies = np.ptp(skills) > 0 and np.ptp(needed) > 0
+    tau, p = (float(x) for x in stats.kendalltau(skills, needed)) if varies else (0.0, 1.0)
+    verdict = neuron_verdict(tau, p)
+    ordered = sorted(points, key=lambda point: -point[1])
+    named = ", ".join(f"{arm} {100 * skill:.1f} % with {size:.0f} neurons" for arm, skill, size in ordered)
+    relation = "fewer" if tau < 0 else "more" if tau > 0 else "as many"
+    said = f"From the best-generalising arm down: {named}. Arms that generalise better need {relation} neurons: "
+    said += f"Kendall's tau {tau:+.2f}, {probability(p)}, {count(len(points), 'arm')}.".replace("-", "−")
+    if len(points) < 5:
+        said += " Fewer than five arms cannot give a p-value below 0.05."
+    fewest = min(len({seed for seed, _ in found}) for found in sizes.values())
+    if fewest < 2:
+        said, verdict = f"{said} Of some arms one seed was analysed, so this stays open.", "open"
+    elif verdict != "open":
+        said += " A correlation does not show what is due to what."
+    state: dict[Verdict, Literal["holds", "refuted", "open"]] = {
+        "confirmed": "holds",
+        "refuted": "refuted",
+        "open": "open",
+    }
+    sentence = f"arms that generalise better need {relation} neurons: Kendall's tau {tau:+.2f}, {probability(p)}, "
+    sentence = (sentence + count(len(points), "arm")).replace("-", "−")
+    identities = tuple(str(line["job"]) for line in neurons)
+    claim = Claim(sentence, state[verdict], families.group, families.baseline, None, SPECIALISED, identities)
+    return verdict, said, (claim,)
+
+
+def _skill(families: Families, figures: Figures, arm: str, seeds: Sequence[int]) -> float | None:
+    """Mean of in-domain accuracy and of that on other domains, over seeds of which both are known."""
+    group = families.group
+    abroad = [m for m in figures.measures(group) if m.what == "cross-domain" and m.metric == "accuracy"]
+    if families.home is None:
+        return None
+    found = []
+    for seed in seeds:
+        home = figures.of(group, arm, families.home).get(seed)
+        away = [one for measure in abroad if (one := figures.of(group, arm, measure).get(seed)) is not None]
+        if home is not None and len(away) == len(abroad):
+            own = float(home.values.mean())
+            others = float(np.mean([one.values.mean() for one in away])) if away else own
+            found.append((own + others) / 2)
+    return float(np.mean(found)) if found else None
+
+
+def _missing(families: Families, measure: Measure, wanted: Sequence[str]) -> str:
+    """A sentence about families that have not been measured; "" if none is missing."""
+    absent = [f"the family {name}" for name in wanted if (measure, name) not in families.seeds]
+    absent += [] if (measure, None) in families.seeds else [families.baseline]
+    return f"Not measured here: {listed(absent)}." if absent else ""
+
+
+def _ranking(families: Families, measure: Measure) -> str:
+    """ "Accuracy under attacks, on average: input 48.1 %, ..."."""
+    sides: list[tuple[str, float]] = []
+    for name, own in families.seeds:
+        mean = families.mean(measure, own) if name == measure else None
+        if mean is not None:
+            sides.append((families.baseline if own is None else own, mean))
+    scale = (lambda x: f"{100 * x:.1f} %") if measure.metric in ("accuracy", "f1") else (lambda x: f"{x:.3f}")
+    named = ", ".join(f"{name} {scale(mean)}" for name, mean in sorted(sides, key=lambda side: -side[1]))
+    title = measure.title
+    return f"{title[0].upper()}{title[1:]}: {named}."
+
+
+def _grouped(verdicts: Mapping[str, str | None], than: str, more: str, less: str) -> str:
+    """ "More robust than embedding: input; open: augmentation."."""
+    words = {"better": f"{more} than {than}", "worse": f"{less} than {than}", "open": f"no difference shown to {than}"}
+    parts = [
+        f"{word}: {listed([name for name, found in verdicts.items() if found == verdict])}"
+        for verdict, word in words.items()
+        if verdict in verdicts.values()
+    ]
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _honest(verdict: Verdict, families: Families, measure: Measure, said: str) -> tuple[Verdict, str]:
+    """With one seed nothing is decided."""
+    seeds = [len(found) for (name, _), found in families.seeds.items() if name == measure]
+    if min(seeds) < 2:
+        return "open", f"{said} One seed decides nothing about a way of training, so this stays open."
+    return verdict, said
+
+
+def _price(families: Families, costs: Sequence[Cost]) -> str:
+    """How long the families train, in times of the baseline; "" where it is not known."""
+    seconds = {cost.arm: cost.train_seconds.mean for cost in costs
+               if cost.group == families.group and cost.train_seconds is not None}  # fmt: skip
+    unit = seconds.get(families.baseline)
+    if not unit:
+        return ""
+    times = {}
+    for family, arms in families.arms.items():
+        own = [seconds[arm] for arm in arms if arm in seconds]
+        if own:
+            times[family] = float(np.mean(own)) / unit
+    parts = [f"{family} {value:.1f}" for family, value in times.items()]
+    return f"Training with all it needs took, in times of {families.baseline}: {', '.join(parts)}." if parts else ""

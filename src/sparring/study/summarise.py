@@ -1,0 +1,188 @@
+"""From a study's plan and records to what they add up to. A half-finished study is summed up as far as it goes."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from .comparisons import Uncorrected, against, common, corrected, scatter
+from .costs import costs_of
+from .families import Families, families_of
+from .figures import Figures, group_of, read_figures, spread_of
+from .job import Job
+from .questions import OF_MEASURES, answers
+from .records import RECORDS, Records, read_records
+from .sentences import claim, count
+from .summary import Cell, Claim, Cost, Group, Measure, Question, Summary
+
+PLAN = "plan.json"
+CLAIMED = ("clean", "cross-domain", "attack", "calibrated", "worst-case")
+"""Measures whose comparisons become sentences; those of transfer and radius stand in tables alone."""
+SIGNS: Mapping[str, Any] = {"better": "holds", "worse": "refuted", "open": "open"}
+"""A claim is that an arm is better; its sentence says what is true."""
+
+
+def summarise(folder: Path) -> Summary:
+    """What the plan.json and records.jsonl of a study's folder say. RunError if there is no plan to read."""
+    path = folder / PLAN
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        study, jobs = dict(content["study"]), tuple(Job.read(values) for values in content["jobs"])
+        return summarise_records(study, jobs, read_records(folder / RECORDS))
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no study (no {PLAN}); `sparring study run` makes it") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        message = f"{type(error).__name__}: {error}"
+        raise RunError(f"{path} is damaged: {message}; `sparring study run` writes it anew") from error
+
+
+def summarise_records(study: Mapping[str, Any], jobs: Sequence[Job], records: Records) -> Summary:
+    """The same of the values of plan.json: study, in the layout of study.yaml, and its jobs."""
+    baseline = str(study["baseline"])
+    families = {job.arm: job.family for job in jobs}
+    named = [str(arm) for arm in study.get("arms") or () if arm in families]
+    arms = {arm: families[arm] for arm in dict.fromkeys([*named, *families])}
+    figures = read_figures(jobs, records)
+    groups = tuple(dict.fromkeys(group_of(job) for job in jobs))
+    cells = tuple(cell for group in groups for cell in _cells(group, arms, baseline, figures))
+    costs = costs_of(jobs, records)
+    lines = _labelled(jobs, records)
+    neurons = tuple(line for line in lines if line["kind"] == "neurons")
+    by_family = [families_of(group, arms, baseline, figures, jobs) for group in groups]
+    claims = [claim for one in by_family for claim in one.claims(OF_MEASURES)] + list(_claims(cells, baseline))
+    asked = bool(study.get("questions"))
+    return Summary(
+        name=str(study["name"]),
+        baseline=baseline,
+        arms=arms,
+        groups=groups,
+        measures=figures.measures(),
+        cells=cells,
+        costs=costs,
+        claims=tuple(sorted(claims, key=lambda claim: ("holds", "refuted", "open").index(claim.verdict))),
+        questions=tuple(q for one in by_family for q in _asked(one, groups, figures, costs, neurons)) if asked else (),
+        neurons=neurons,
+        attacks=tuple(line for line in lines if line["kind"] == "attack"),
+        missing=tuple(dict.fromkeys(job.title for job in jobs if job.id not in records.by_job)),
+        failed={job.title: _error(records.failed[job.id]) for job in jobs if job.id in records.failed},
+        damaged=(*records.damaged, *figures.damaged),
+        environment=_environment(records, jobs),
+        left_out=tuple(dict.fromkeys([*figures.left_out, *(text for one in by_family for text in one.left_out)])),
+        jobs={line["job"]: {k: v for k, v in line.items() if k != "result"} for line in lines},
+    )
+
+
+def group_title(group: Group, groups: Sequence[Group] = ()) -> str:
+    """For headings: training data, model, and the budget where there are several."""
+    several = group.budget != "epochs" or any(other.budget != group.budget for other in groups)
+    return ", ".join([group.dataset, group.model] + ([f"equal {group.budget}"] if several else []))
+
+
+def _cells(group: Group, arms: Mapping[str, str], baseline: str, figures: Figures) -> Iterable[Cell]:
+    """Every arm and measure of a group; what can be compared with the baseline is, corrected over the group."""
+    measures = figures.measures(group)
+    found: dict[tuple[str, Measure], Uncorrected] = {}
+    for measure in measures:
+        seeds = {arm: figures.of(group, arm, measure) for arm in arms}
+        if _is_clean(measure) or not seeds[baseline]:
+            continue
+        pooled = scatter(list(seeds.values()))
+        for arm in (arm for arm in arms if arm != baseline and seeds[arm]):
+            _, differ = common(seeds[arm], seeds[baseline])
+            if differ:
+                figures.left_out.append(
+                    f"{group_title(group)}: {measure.title}: {arm} and {baseline} have different rows with "
+                    f"{'seed' if len(differ) == 1 else 'seeds'} {', '.join(map(str, differ))}; not compared there"
+                )
+            one = against(seeds[arm], seeds[baseline], pooled, share=measure.metric == "accuracy")
+            if one is not None:
+                found[arm, measure] = one
+            elif not differ:
+                figures.left_out.append(
+                    f"{group_title(group)}: {measure.title}: {arm} and {baseline} cannot be compared yet: "
+                    + ("rows are not known and there is one seed" if seeds[arm].keys() & seeds[baseline].keys()
+                       else "no seed is done for both")
+                )  # fmt: skip
+    compared = corrected(found)
+    for measure in measures:
+        for arm, family in arms.items():
+            own = figures.of(group, arm, measure)
+            if own:
+                yield Cell(group, arm, family, measure, spread_of(own), compared.get((arm, measure)))
+
+
+def _is_clean(measure: Measure) -> bool:
+    """Radius 0 is the clean accuracy of some rows: shown, not tested once more."""
+    try:
+        return measure.what == "radius" and float(measure.name.removesuffix("x")) == 0
+    except ValueError:
+        return False
+
+
+def _claims(cells: Iterable[Cell], baseline: str) -> Iterable[Claim]:
+    bases = {(cell.group, cell.measure): cell for cell in cells if cell.arm == baseline}
+    for cell in cells:
+        if cell.comparison is None or cell.measure.what not in CLAIMED:
+            continue
+        sentence = claim(cell.arm, baseline, cell.measure, cell.comparison)
+        jobs = (*cell.spread.jobs, *bases[cell.group, cell.measure].spread.jobs)
+        yield Claim(sentence, SIGNS[cell.comparison.verdict], cell.group, cell.arm, cell.measure, "", jobs)
+
+
+def _asked(
+    families: Families,
+    groups: Sequence[Group],
+    figures: Figures,
+    costs: Sequence[Cost],
+    neurons: Sequence[Mapping[str, Any]],
+) -> tuple[Question, ...]:
+    group = families.group
+    own = [line for line in neurons if Group(line["dataset"], line["model"], line["budget"]) == group]
+    where = f"({group_title(group, groups)})" if len(groups) > 1 else ""
+    return answers(families, families.claims(OF_MEASURES), figures, costs, own, where)
+
+
+def _labelled(jobs: Sequence[Job], records: Records) -> list[dict[str, Any]]:
+    """The lines of finished jobs, once for each label that the plan gives them."""
+    done = records.done
+    labels = [(job, done[job.id]) for job in jobs if job.id in done]
+    return [
+        {**line, "title": job.title, "kind": job.kind, "name": job.name, "arm": job.arm, "family": job.family,
+         "budget": job.budget, "dataset": job.dataset, "model": job.model, "seed": job.seed}
+        for job, line in labels
+    ]  # fmt: skip
+
+
+def _error(line: Mapping[str, Any]) -> str:
+    error = line.get("error") or {}
+    return f"{error.get('type', 'an error')}: {error.get('message', 'not said')}"
+
+
+def _environment(records: Records, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What the records were made with; where they differ, all there is. And the hashes of what was read."""
+    merged = _merged([line["environment"] for line in records.done.values() if line.get("environment")])
+    data: dict[str, Any] = {}
+    for job in jobs:
+        for name, digest in job.data.items():
+            known = data.setdefault(job.dataset, {}).setdefault(name if job.kind != "score" else job.name, digest)
+            if known != digest:
+                data[job.dataset][f"{name} ({job.kind} {job.name})"] = digest
+    count_of = f"{len(records.done)} finished, {count(len(records.failed), 'failure')}"
+    return {"command": "sparring study run study.yaml", **merged, "records": count_of, "data": data}
+
+
+def _merged(values: Sequence[Any]) -> dict[str, Any]:
+    """Values of many mappings: the one that all have, or a list of those that there are."""
+    found: dict[str, Any] = {}
+    maps = [value for value in values if isinstance(value, Mapping)]
+    for name in dict.fromkeys(name for value in maps for name in value):
+        own = [value[name] for value in maps if name in value]
+        if all(isinstance(value, Mapping) for value in own):
+            found[str(name)] = _merged(own)
+        else:
+            distinct = list({json.dumps(value, sort_keys=True, default=str): value for value in own}.values())
+            found[str(name)] = distinct[0] if len(distinct) == 1 else distinct
+    return found
