@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import copy
+import shutil
 from functools import cache
 
 import families
@@ -22,3 +23,19 @@ def tiny():
     """A fresh copy of a tiny model: `tiny("bert", labels=1, dropout=0.5)`."""
     built = cache(families.tiny)
     return lambda *args, **kwargs: copy.deepcopy(built(*args, **kwargs))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, or the test is skipped and says what to install."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("the report was not opened in a browser: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("the report was not opened in a browser: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()

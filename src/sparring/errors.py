@@ -25,5 +25,9 @@ class RunError(SparringError):
     """A run folder cannot be written, resumed or read."""
 
 
+class Interrupted(RunError):
+    """Ctrl-C: what was going on has stopped where the same command goes on."""
+
+
 class SparringWarning(UserWarning):
     """Something works but probably does not do what was meant."""

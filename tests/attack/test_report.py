@@ -4,32 +4,14 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 
 import pytest
+from pages import HOSTILE, watched
 
-from sparring.attack import report
+from sparring.attack import page as paper
+from sparring.attack.difference import visible
 from sparring.attack.report import write_report
 from sparring.errors import RunError
-
-HOSTILE = [
-    "<script>window.hit = 1; alert(1)</script>",
-    "</script><script>window.hit = 1</script>",
-    "<!--<script>",
-    '"><img src=x onerror="window.hit = 1">',
-    "<svg/onload=window.hit=1>",
-    "javascript:window.hit=1",
-    "<a href='javascript:window.hit=1'>x</a><style>*{display:none}</style>",
-    "{{ 7 * 7 }}{% raw %}",
-    "&lt;b&gt; &amp;",
-    "\x1b[31mred\x1b[0m\x07",
-    "a\u202egnp.exe\u2066\u200f",
-    "line\u2028paragraph\u2029",
-    "lone \ud800 surrogate",
-    "w" * 3000,
-    "__proto__",
-    "quotes \" ' ` \\ ${window.hit=1}",
-]
 
 
 def outcome(row, status="failed", original="a good film", adversarial=None, **others):
@@ -124,7 +106,7 @@ def test_hostile_texts_come_back_from_the_embedded_data(tmp_path):
     outcomes = embedded(page)["outcomes"]
     assert len(outcomes) == 3 * len(HOSTILE) and page.count("<script") == 2
     for i, text in enumerate(HOSTILE):
-        shown = report.visible(text)
+        shown = visible(text)
         assert outcomes[3 * i + 1]["fields"] == [[[0, shown]]] and outcomes[3 * i]["label"] == shown
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", page)
 
@@ -168,7 +150,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     before = written(tmp_path, many())
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr(paper.os, "replace", full)
     with pytest.raises(RunError, match=r"cannot write .*report\.html: No space left"):
         write_report(tmp_path / "report.html", hostile())
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
@@ -180,21 +162,6 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
 # in a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("the report was not opened in a browser: pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("the report was not opened in a browser: apt-get install chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """A function that writes a report and opens it: the page, and what happened besides."""
@@ -203,15 +170,8 @@ def opened(browser, tmp_path):
     def show(value, change=lambda page: page):
         path = tmp_path / "report.html"
         path.write_text(change(written(tmp_path, value)), encoding="utf-8")
-        page, events = browser.new_page(), []
+        page, events = watched(browser, path)
         pages.append(page)
-        page.set_default_timeout(10_000)
-        page.on("request", lambda request: events.append(request.url) if request.url != path.as_uri() else None)
-        page.on("console", lambda message: events.append(message.text))
-        page.on("pageerror", lambda error: events.append(str(error)))
-        page.on("dialog", lambda dialog: (events.append(dialog.message), dialog.dismiss()))
-        page.on("popup", lambda popup: events.append(popup.url))
-        page.goto(path.as_uri())
         return page, events
 
     yield show

@@ -1,29 +1,19 @@
 """attacks/report.html: one file with the table of recipes, the curves, and every example to read.
 
-The page is written to be safe with hostile texts. Every text of the data goes through `visible`; what is in the page
-itself is escaped by jinja2, the examples are JSON that a script turns into text nodes, and a content security policy
-allows nothing but that script and the style sheet, by their hashes. Nothing is loaded from anywhere.
+Safe with hostile texts, as page.py says: the examples are JSON that a script turns into text nodes.
 """
 
-import base64
-import hashlib
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict
 
-import jinja2
-from markupsafe import Markup
-
-from ..errors import RunError
 from .difference import difference, visible
+from .page import embedded, fill, plain, write_page
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = "attack/report.html.j2"
 TEXTS = ("original", "adversarial")
 MARKS = {"same": 0, "deleted": -1, "inserted": 1}
-CODES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 COLOURS, DASHES = 7, 4
 """Styles of lines in the template: colours that colour-blind readers tell apart, then dash patterns."""
 
@@ -114,24 +104,11 @@ class Content(TypedDict):
 
 def write_report(path: Path, content: Mapping[str, Any]) -> None:
     """Write the report, whole or not at all; RunError if it cannot be written. content: see `Content`."""
-    partial = path.with_name(f".{path.name}.partial")
-    page = render(content)
-    try:
-        partial.write_bytes(page.encode())
-        os.replace(partial, path)  # noqa: PTH105
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    write_page(path, render(content))
 
 
 def render(content: Mapping[str, Any]) -> str:
     """The page. content: see `Content`."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"hash": _hash, "share": _share, "number": _number, "duration": _duration, "cell": _cell}
-    template = environment.get_template(TEMPLATE)
     recipes: list[Attacked] = content["recipes"]
     names = _names(recipes)
     curves = [_query_curve(recipes), _word_curve(recipes)]
@@ -142,36 +119,18 @@ def render(content: Mapping[str, Any]) -> str:
         "curves": [{key: curve[key] for key in ("steps", "log", "end")} for curve in curves],
         "outcomes": [_shown(outcome, i) for i, recipe in enumerate(recipes) for outcome in recipe["outcomes"]],
     }
-    return template.render(
-        content=_plain({"worst_case": None, "minimum": None, "comparison": None, **known}),
-        recipes=_plain(tables),
+    return fill(
+        TEMPLATE,
+        content=plain({"worst_case": None, "minimum": None, "comparison": None, **known}),
+        recipes=plain(tables),
         names=names,
         styles=[f"c{i % COLOURS} d{i // COLOURS % DASHES}" for i in range(len(recipes))],
         curves=curves,
-        data=_embedded(data),
+        data=embedded(data),
     )
 
 
 # texts
-
-
-def _plain(value: Any) -> Any:
-    """The same value with every text visible, every number finite, and nothing but what JSON has."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, dict):
-        return {visible(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float) else visible(str(value))
-
-
-def _embedded(data: Any) -> Markup:
-    """JSON that can stand in a script element: ASCII, and no character that HTML knows."""
-    text = json.dumps(_plain(data), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(CODES))  # no quotes needed: it is the content of an element, not an attribute
 
 
 def _shown(outcome: Outcome, recipe: int) -> dict[str, Any]:
@@ -195,39 +154,6 @@ def _names(recipes: Sequence[Attacked]) -> list[str]:
         same = sum(other == name or other.startswith(f"{name} #") for other in names)
         names.append(f"{name} #{same + 1}" if same else name)
     return names
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names a style sheet or script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode()}'"
-
-
-# numbers
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 120:
-        return f"{seconds:.{0 if seconds >= 10 else 1}f}\u00a0s"
-    return f"{seconds / 60:.0f}\u00a0min" if seconds < 7200 else f"{seconds / 3600:.1f}\u00a0h"
-
-
-def _cell(value: Any) -> str:
-    """A value of which nothing is known."""
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 # curves

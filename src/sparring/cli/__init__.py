@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from ..errors import SparringError
+from ..errors import Interrupted, SparringError
 from .analyse import app as analyse_app
 from .attack import attack, recipes_app
 from .augment import augment
@@ -19,7 +19,9 @@ from .evaluate import evaluate
 from .methods import app as methods_app
 from .mix import app as mix_app
 from .pretrain import pretrain
+from .report import report
 from .resources import app as resources_app
+from .study import app as study_app
 from .train import command as train
 
 app = typer.Typer(
@@ -36,8 +38,10 @@ app.command("attack")(attack)
 app.add_typer(mix_app, name="mix")
 app.command("augment")(augment)
 app.add_typer(analyse_app, name="analyse")
+app.command("report")(report)
 app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(study_app, name="study")
 app.add_typer(resources_app, name="resources")
 app.command("doctor")(doctor)
 
@@ -49,10 +53,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(standalone_mode=True)
+    except Interrupted as error:
+        say(str(error), "yellow")
+        sys.exit(130)
     except SparringError as error:
-        if type(error).__name__ == "Interrupted":
-            say(str(error), "yellow")
-            sys.exit(130)
         say(f"error: {error}", "red")
         sys.exit(2)
     except KeyboardInterrupt:

@@ -49,6 +49,13 @@ class Examples:
         """Whether the labels are quantities rather than classes."""
         return self.metric == "pearson"
 
+    def take(self, rows: Sequence[int], *notes: str) -> "Examples":
+        """These rows alone, in this order; notes are added."""
+        texts = tuple(self.texts[row] for row in rows)
+        labels = tuple(self.labels[row] for row in rows) if self.labels else ()
+        digest = _digest(texts, labels, self.label_names)
+        return replace(self, texts=texts, labels=labels, digest=digest, notes=(*self.notes, *notes))
+
 
 def load(
     source: str | Path,

@@ -50,6 +50,11 @@ class ALUM(LossMethod):
     site: Site = setting("hidden", "where it acts: hidden (input of the first layer, as the authors' code) or word")
     dropout: Dropout = setting("fresh", "dropout masks: fresh in every pass (as the authors), shared, or off_inner")
 
+    @property
+    def passes(self) -> int:
+        """One more where the reference of the inner player is a pass of its own."""
+        return super().passes + (self.dropout == "off_inner")
+
     def losses(self, view: ModelView, batch: Batch) -> dict[str, Tensor]:
         """Task loss and smoothness under the adversary."""
         clean, step_size = view.logits(batch), view.size(self.step_size, "linf")

@@ -18,6 +18,7 @@ from ..data.batch import Batch
 from ..errors import SettingError
 from ..model.view import Dropout, ModelView, Site
 from ..settings import nearest, parse, validate
+from .cost import counted
 
 Logs = dict[str, Tensor]
 
@@ -85,6 +86,11 @@ class Method(ABC):
     def dropout(self) -> Dropout:
         """How dropout masks relate between its passes; methods with several passes have a setting of this name."""
         return "fresh"
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of one step, of both players; by these methods are made equal in cost."""
+        return counted(self)["F"]
 
     def __post_init__(self) -> None:
         validate(self)

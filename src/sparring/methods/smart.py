@@ -55,9 +55,18 @@ class SMART(GradientMethod):
     site: Site = setting("hidden", "where it acts: hidden (input of the first layer, as the authors' code) or word")
     dropout: Dropout = setting("fresh", "dropout masks: fresh in every pass (as the authors), shared, or off_inner")
 
+    @property
+    def passes(self) -> int:
+        """One fewer without the teacher, one more where the reference of the inner player is a pass of its own."""
+        return super().passes - (not self._has_teacher) + (self.dropout == "off_inner")
+
+    @property
+    def _has_teacher(self) -> bool:
+        return bool(self.proximal) and self.variant == "paper"
+
     def accumulate(self, view: ModelView, batch: Batch, engine: Engine, weight: float) -> Logs:
         """Task loss, smoothness and proximal term."""
-        teacher = self._teacher_logits(view, batch, engine) if self.proximal and self.variant == "paper" else None
+        teacher = self._teacher_logits(view, batch, engine) if self._has_teacher else None
         clean = view.logits(batch)
         adversarial = view.logits(batch, self._perturbation(view, batch, view.reference(batch, clean)))
         terms = {

@@ -38,6 +38,11 @@ class VAT(LossMethod):
     weight: float = setting(1.0, "weight of the divergence", low=0)
     dropout: Dropout = setting("fresh", "dropout masks: fresh in every pass, shared by all, or off_inner")
 
+    @property
+    def passes(self) -> int:
+        """One more where the reference of the inner player is a pass of its own."""
+        return super().passes + (self.dropout == "off_inner")
+
     def losses(self, view: ModelView, batch: Batch) -> dict[str, Tensor]:
         """Task loss and virtual adversarial loss."""
         clean, probe_size = view.logits(batch), view.size(self.probe_size)

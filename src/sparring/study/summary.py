@@ -163,3 +163,5 @@ class Summary:
     """Versions, machine, command; data hashes."""
     left_out: tuple[str, ...] = ()
     """Sentences: seeds or rows that did not match, and the like."""
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Records without their results, by identity: to trace a figure to its settings, data, cost and environment."""

@@ -10,10 +10,8 @@ checkpoints/  the latest ones, for --resume
 import json
 import math
 import os
-import platform
 import shutil
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from safetensors import SafetensorError
 
 from ..errors import RunError
 from ..settings import read_yaml
+from .versions import versions as versions
 
 RUN, LOG, METRICS, CHECKPOINTS = "run.yaml", "log.jsonl", "metrics.json", "checkpoints"
 PRETRAINING = "pretrain"
@@ -127,12 +126,6 @@ def cut_log(path: Path, step: int) -> None:
         except json.JSONDecodeError:
             break
     _write(path, "".join(line + "\n" for line in kept))
-
-
-def versions() -> dict[str, str]:
-    """What the numbers of a run depend on besides its settings."""
-    names = ("sparring", "torch", "transformers", "accelerate", "peft", "datasets")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _write(path: Path, text: str) -> None:

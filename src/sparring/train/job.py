@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..errors import Interrupted as Interrupted
 from ..errors import RunError, SettingError
 from ..model import world
 from ..model.load import fast_bf16
@@ -20,10 +21,6 @@ from .folder import WRITE_ERRORS, reason
 from .options import FineTune
 from .pretrain_options import Pretrain
 from .trainer import PARTIAL, AdversarialTrainer
-
-
-class Interrupted(RunError):
-    """Ctrl-C: the run stopped at a step boundary with a checkpoint."""
 
 
 def precision_of(asked: str) -> str:

@@ -5,7 +5,6 @@ and B full backwards are the method's passes. A plain step is a forward and a ba
 update, as measured in the run itself. What a step takes beyond that is draws, projections, and waiting for text.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,31 +15,19 @@ import torch
 
 from ..data.batch import Batch
 from ..methods.base import GradientMethod, Method
+from ..methods.cost import counted
 from ..methods.standard import Standard
 
 if TYPE_CHECKING:
     from .trainer import AdversarialTrainer
 
-_TERM = re.compile(r"(\([^()]*\)|[\w ]+?)\s*([FbB])(?!\w)")
 _TIMED = 5  # updates
 _UNITS = {"F": 1, "b": 1, "B": 2}
 
 
 def plain_steps(method: Method) -> float:
     """Passes of one step of a method, by its own cost line, in plain steps of one forward and one full backward."""
-    units = sum(_count(count.strip("() "), method) * _UNITS[kind] for count, kind in _TERM.findall(method.cost))
-    return units / 3
-
-
-def _count(text: str, method: Method) -> int:
-    """A sum of products such as "1 + 2 theta_samples", names being the method's settings."""
-    total = 0
-    for term in text.split("+"):
-        product = 1
-        for factor in term.split():
-            product *= int(factor) if factor.isdigit() else int(getattr(method, factor))
-        total += product
-    return total
+    return sum(count * _UNITS[kind] for kind, count in counted(method).items()) / 3
 
 
 class Pace:

@@ -1,0 +1,258 @@
+"""Jobs that make something: rows, pre-trained models, models, mixtures."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers import TrainerCallback
+
+from ..adapters.load import load_trained
+from ..data.load import Examples
+from ..errors import RunError, SparringError
+from ..settings import parse, read_yaml
+from ..train import folder as run_folder
+from ..train.augment import augment
+from ..train.finetune import finetune
+from ..train.job import check_same_settings, precision_of
+from ..train.mix import train_mixture
+from ..train.mix_options import Mix
+from ..train.options import FineTune
+from ..train.pretrain import pretrain
+from ..train.pretrain_options import Pretrain
+from .check import anchored_options, augment_of
+from .perform import Task
+from .sources import anchored, has_split, write_rows
+
+ROWS, MODEL, PARTS = "rows.csv", "model", "parts"
+
+
+def augmented(task: Task) -> dict[str, Any]:
+    """Rows made before training, in rows.csv."""
+    output, victim = task.work / ROWS, task.made("train") or task.made("mix")
+    job = augment_of(
+        task.job.settings,
+        task.root,
+        output=output,
+        model=None if victim is None else str(victim / MODEL),
+        seed=task.job.seed,
+        **_training_rows(task),
+    )
+    sidecar = output.with_name(f"{ROWS}.yaml")  # rows that are there were made by a call that was cut off behind it
+    record = read_yaml(sidecar) if output.exists() else augment(job, progress=task.tick)
+    return {"rows": record["rows"], "seconds": task.seconds, "report": record["recipes"]}
+
+
+def pretrained(task: Task) -> dict[str, Any]:
+    """A language model, in model/."""
+    output, given = task.work / MODEL, dict(task.job.settings)
+    scratch = any(given.get(name) for name in ("family", "size", "model_config"))
+    given |= {} if scratch or given.get("model") else {"model": task.model}
+    for name in ("corpus", "eval_corpus", "model", "model_config", "tokenizer"):
+        if given.get(name):
+            given[name] = anchored(str(given[name]), task.root)
+    settings = parse(Pretrain, {**given, "output": str(output), "seed": task.job.seed, "pseudo_texts": 0})
+    metrics = _finished(output)
+    if metrics is None:
+        resume = _resumable(settings, Pretrain(), output)
+        metrics = pretrain(settings, resume=resume, callbacks=[_Steps(task, "pre-training")], progress=task.tick)
+    _drop_checkpoints(output)
+    return {
+        **_cost(task, metrics),
+        "tokens": metrics["tokens"],
+        "parameters": _numbers_in(output),
+        "eval": metrics.get("held_out", {}),
+    }
+
+
+def trained(task: Task) -> dict[str, Any]:
+    """A classifier, in model/."""
+    output, given = task.work / MODEL, dict(task.job.settings)
+    rounds, rows, source = given.pop("rounds", None), task.made("augment"), task.made("pretrain")
+    where = _training_rows(task)
+    if rows is not None:
+        *texts, label = task.rows("train").columns
+        where = {"data": str(rows / ROWS), "text": tuple(texts), "label": label, "limit": None}
+        if rounds is not None:
+            made = read_yaml(rows / f"{ROWS}.yaml")
+            given["epochs"] = rounds * made["data"]["rows"] / sum(made["rows"].values())
+    where["text"] = ",".join(where["text"]) if where["text"] else None
+    settings = parse(
+        FineTune,
+        {
+            **anchored_options(given, task.root),
+            **where,
+            "model": str(source / MODEL) if source is not None else task.model,
+            "eval_data": _held_out_rows(task),
+            "output": str(output),
+            "seed": task.job.seed,
+        },
+    )
+    metrics = _finished(output)
+    if metrics is None:
+        metrics = finetune(
+            settings,
+            resume=_resumable(settings, FineTune(), output),
+            callbacks=[_Steps(task, "training")],
+            attack_progress=lambda done, total, broken: task.tick("attacking training rows", done, total),
+        )
+    _drop_checkpoints(output)
+    return {
+        **_cost(task, metrics),
+        "attack_seconds": metrics.get("online", {}).get("seconds", 0.0),
+        "epochs": round(settings.epochs, 6),
+        **_parameters(output),
+        "eval": metrics.get("eval", {}),
+    }
+
+
+def mixed(task: Task) -> dict[str, Any]:
+    """A mixture of adapters, in model/."""
+    output, source = task.work / MODEL, task.made("pretrain")
+    where = _training_rows(task)
+    where["text"] = ",".join(where["text"]) if where["text"] else None
+    settings = parse(
+        Mix,
+        {
+            **anchored_options(task.job.settings, task.root),
+            **where,
+            "model": str(source / MODEL) if source is not None else task.model,
+            "eval_data": _held_out_rows(task),
+            "output": str(output),
+            "seed": task.job.seed,
+        },
+    )
+    metrics = _finished(output)
+    if metrics is None:
+        _resumable(settings.anywhere(), Mix(), output)
+        metrics = train_mixture(settings, progress=lambda title, done, total, note: task.tick(title, done, total))
+    stages = metrics["stages"]
+    trainings = [stages[name] for name in metrics["adapters"] if name in stages]
+    attacks = [stages[name] for name in stages if name.startswith("attack ")]
+    shutil.rmtree(output / "training", ignore_errors=True)
+    steps = sum(stage["steps"] for stage in trainings)
+    return {
+        "steps": steps,
+        "passes": steps,
+        "train_seconds": round(
+            sum(stage["seconds"] for stage in [*trainings, stages.get("calibration", {"seconds": 0})]), 2
+        ),
+        "attack_seconds": round(sum(stage.get("seconds", 0.0) for stage in attacks), 2),
+        "precision": precision_of(settings.precision),
+        "parameters": _count(output),
+        "trainable_parameters": metrics["trainable_parameters"],
+        "storage": sum(adapter["bytes"] for adapter in metrics["adapters"].values()),
+        "stages": stages,
+        "eval": metrics["eval"],
+    }
+
+
+# rows
+
+
+def _training_rows(task: Task) -> dict[str, Any]:
+    """Where the training rows are: data, text, label, limit. Parts of a file are written out."""
+    spec, rows = task.spec, task.rows("train")
+    if spec.dev_share or spec.test_share:
+        return _written(task, rows, "train")
+    text = tuple(part.strip() for part in spec.text.split(",")) if spec.text else None
+    return {"data": anchored(spec.train, task.root), "text": text, "label": spec.label, "limit": spec.limit}
+
+
+def _held_out_rows(task: Task) -> str | None:
+    spec = task.spec
+    if "dev" not in task.job.data:
+        return None
+    if spec.dev_share:
+        return str(_written(task, task.rows("dev", like=task.rows("train")), "dev")["data"])
+    source = spec.dev or spec.train
+    assert spec.dev is not None or has_split(source, "dev")  # or the plan would have none
+    return anchored(source, task.root)
+
+
+def _written(task: Task, rows: Examples, part: str) -> dict[str, Any]:
+    path = task.work / PARTS / f"{part}.jsonl"
+    write_rows(rows, path)
+    *texts, label = rows.columns
+    return {"data": str(path), "text": tuple(texts), "label": label, "limit": None}
+
+
+# going on, and what came out
+
+
+def _finished(output: Path) -> dict[str, Any] | None:
+    """The metrics of a run that was finished by an earlier call."""
+    try:
+        found = json.loads((output / run_folder.METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _resumable(settings: Any, defaults: Any, output: Path) -> bool:
+    """Whether an earlier call began the same run here; what another left behind, or one that did not begin, is gone.
+
+    The same identity can differ where a folder was moved, or another machine goes on in another precision.
+    """
+    if not output.exists():
+        return False
+    try:
+        job = run_folder.PRETRAINING if isinstance(settings, Pretrain) else None
+        begun = run_folder.read_run(output, job=job)
+        check_same_settings(settings, defaults, begun, output)
+        if begun.get("precision") != precision_of(settings.precision):
+            raise RunError("another precision")
+    except SparringError:
+        shutil.rmtree(output, ignore_errors=True)
+        return False
+    return True
+
+
+def _drop_checkpoints(output: Path) -> None:
+    shutil.rmtree(output / run_folder.CHECKPOINTS, ignore_errors=True)
+
+
+def _cost(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Steps, passes and seconds. A run that was resumed counts passes from there: as many a step before."""
+    steps, passes, since = metrics["steps"], metrics["forward_passes"], metrics.get("resumed_from")
+    found = {"steps": steps, "passes": passes, "train_seconds": metrics["train_seconds"]}
+    if since is not None:
+        done = steps - int(str(since).rsplit("-", 1)[1])
+        found |= {"passes": round(passes * steps / max(done, 1)), "train_seconds": task.seconds, "resumed_from": since}
+    return {**found, "precision": metrics["precision"]}
+
+
+def _parameters(output: Path) -> dict[str, int]:
+    """Of a classifier; trainable are those of its adapter and head, if it has one."""
+    total, adapter = _count(output), output / "adapter_model.safetensors"
+    return {"parameters": total, "trainable_parameters": _numbers_in(output) if adapter.is_file() else total}
+
+
+def _count(output: Path) -> int:
+    model, _ = load_trained(output)
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _numbers_in(output: Path) -> int:
+    """Numbers in the weights files of a folder."""
+    try:
+        total = 0
+        for path in output.glob("*.safetensors"):
+            with safe_open(path, framework="pt") as weights:
+                total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        return total
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot read the weights in {output}: {error}") from error
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Steps of a training, for a bar."""
+
+    def __init__(self, task: Task, what: str) -> None:
+        self.task, self.what = task, what
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the Trainer after each step."""
+        self.task.tick(self.what, state.global_step, state.max_steps)
