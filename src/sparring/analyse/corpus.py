@@ -78,9 +78,9 @@ def read_corpus(path: Path | str, column: str, *, word_column: int = 1) -> Corpu
 def limit(corpus: Corpus, *, words: int = 0, min_count: int = 1, max_tags: int | None = None, seed: int = 0) -> Corpus:
     """Fewer sentences, then fewer tags; the notes say how many.
 
-    words: sentences are drawn by `seed` until they have this many tagged words (0: all), so that a corpus in the order of its
-    sources is cut evenly; they keep their order. min_count: rarer tags are no tags. max_tags: nor are any but the most
-    frequent ones. Raises DataError where fewer than two tags are left.
+    words: sentences are drawn by `seed` until they have this many tagged words, so that a corpus in the order of its
+    sources is cut evenly; they keep their order; 0: all. min_count: rarer tags are no tags. max_tags: nor are any but
+    the most frequent ones. Raises DataError where fewer than two tags are left.
     """
     sentences, tags, notes = corpus.sentences, corpus.tags, list(corpus.notes)
     if 0 < words < corpus.words:
