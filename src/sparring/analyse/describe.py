@@ -8,6 +8,9 @@ import numpy as np
 from .features import CHUNK, Scale
 from .ranking import Ranking, serves
 
+LONGEST = 40
+"""Characters of a word that are shown: a corpus from the web has addresses as words."""
+
 
 def exclusive(weight: np.ndarray, ranking: Ranking, size: int) -> tuple[dict[str, float], np.ndarray]:
     """How many tags the neurons of a minimal set serve, and (size, C) bool which ones.
@@ -84,4 +87,4 @@ def _exciting(values: np.ndarray, direction: float, words: Sequence[str], count:
         if len(best) >= count:
             break
         best.setdefault(words[row], float(values[row]))
-    return [[word, round(value, 3)] for word, value in best.items()]
+    return [[word if len(word) <= LONGEST else word[: LONGEST - 3] + "...", round(v, 3)] for word, v in best.items()]
