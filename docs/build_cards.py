@@ -77,6 +77,9 @@ def pages() -> dict[Path, str]:
         new[attacks] = _filled(new[attacks], f"{name}-table", throughput_table(record))
     online = DOCS / "input-space.md"
     new[online] = _filled(online.read_text("utf-8"), "online-table", online_table())
+    neurons, studies = DOCS / "neurons.md", DOCS / "study.md"
+    new[neurons] = _filled(neurons.read_text("utf-8"), "neurons-table", neurons_table())
+    new[studies] = _filled(studies.read_text("utf-8"), "null-studies-table", null_studies_table())
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
@@ -191,6 +194,50 @@ def online_table() -> str:
     head = ["online", "epochs", "seconds", "of an attack on rows", "dev %", *names]
     about = f"{rows[0]['rows']} training rows, {rows[0]['examples']} test rows attacked, seed {rows[0]['seed']}"
     return _table(head, lines) + f"\n\n{about}; measured with `{rows[0]['command']}`."
+
+
+def neurons_table() -> str:
+    """Of each model: probe, minimal set, layers; nothing without a record."""
+    record: Any = _records("neurons.json")
+    if not record:
+        return ""
+    lines = []
+    for name, one in record["models"].items():
+        low, high = one["bootstrap"]["size"]
+        lines.append(
+            [
+                name,
+                _percent(one["oracle"]["accuracy"]),
+                f"{100 * one['control']['selectivity']:+.1f}",
+                f"{one['minimal']['size']} ({low}-{high})",
+                ", ".join(map(str, one["layer_profile"])),
+                _percent(one["exclusive"]["alone"]),
+                _percent(one["ablation"]["kept"]),
+                _percent(one["ablation"]["removed"]),
+                f"{one['seconds']:.0f}",
+            ]
+        )
+    head = ["model", "accuracy %", "selectivity", "neurons needed (95 %)", "by layer, embeddings first"]
+    head += ["one tag alone %", "set alone %", "without it %", "seconds"]
+    one, pair = next(iter(record["models"].values())), record["pairs"][0]
+    about = (
+        f"{one['column']} of {one['corpus']}: {one['words']} words, {one['held_out_words']} of them held out; the most "
+        f"frequent tag is {_percent(one['majority'])} %. {pair['shared']} neurons are in both sets: Jaccard "
+        f"{pair['jaccard']:.2f}; by chance {pair['expected']:.2f} is expected. At most "
+        f"{max(m['peak_memory'] for m in record['models'].values()) / 1e9:.2f} GB of memory, one thread, other work "
+        f"beside it. Measured with `{record['command']}`."
+    )
+    return _table(head, lines) + "\n\n" + about
+
+
+def null_studies_table() -> str:
+    """How often a study without effects claims one; nothing without a record."""
+    record: Any = _records("null_studies.json")
+    if not record:
+        return ""
+    keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points"]
+    lines = [[_value(one[key]) for key in keys] for one in record["scenarios"]]
+    return _table([key.replace("_", " ") for key in keys], lines)
 
 
 def throughput_table(record: Any) -> str:
