@@ -90,9 +90,9 @@ def scenario(
             d = correct[0, :, 1].astype(float) - correct[0, :, 0]
             ends = [bootstrap_interval(list(one)) for one in d]
             covered += [low <= 0 <= high for low, high in ends]  # type: ignore[misc]
-        better = right(rng, 2, seeds=seeds, seed_sd=seed_sd, gains=(0.1,))
+        better = right(rng, 5, seeds=seeds, seed_sd=seed_sd, gains=(0.1,))
         p = p_values(better)
-        found.append(holm_rejects(p.reshape(2, -1)).reshape(p.shape)[:, :, 0].ravel())
+        found.append(holm_rejects(p.reshape(5, -1)).reshape(p.shape)[:, :, 0].ravel())
     return {
         "seeds": seeds,
         "seed_sd": name,

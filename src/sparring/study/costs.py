@@ -73,7 +73,8 @@ def _passes(chain: Sequence[Job], done: Mapping[str, Any]) -> float | None:
 
 def _memory(chain: Sequence[Job], done: Mapping[str, Any]) -> float | None:
     found = [(done[job.id].get("cost") or {}).get("peak_memory") for job in chain]
-    return float(max(found)) if all(isinstance(value, int | float) for value in found) else None
+    known = [float(value) for value in found if isinstance(value, int | float)]
+    return max(known) if len(known) == len(found) else None
 
 
 def _spread(values: Mapping[int, float], whole: Mapping[int, Sequence[Job]]) -> Spread | None:

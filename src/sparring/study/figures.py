@@ -9,7 +9,7 @@ import numpy as np
 from .job import Job
 from .records import Records
 from .statistics import bootstrap_interval, row_values, sd, t_interval
-from .summary import Group, Measure, Spread
+from .summary import Group, Measure, Spread, What
 
 MEASURES = ("score", "attack", "transfer", "curve")
 """Kinds of jobs that say how good an arm is."""
@@ -106,7 +106,7 @@ def rows_of(figures: Sequence[Figure]) -> int:
 def _read(job: Job, result: Mapping[str, Any]) -> Iterator[tuple[Measure, np.ndarray, str]]:
     """The measures of one record: (N,) values of its rows, and which rows they are."""
     if job.kind == "score":
-        what = "cross-domain" if result["cross_domain"] else "clean"
+        what: What = "cross-domain" if result["cross_domain"] else "clean"
         metric, digest = str(result["metric"]), str(result["sha256"])
         if "correct" in result:
             yield Measure(what, job.name), _letters(result["correct"], "1", "01", result["rows"]), digest
@@ -122,11 +122,8 @@ def _read(job: Job, result: Mapping[str, Any]) -> Iterator[tuple[Measure, np.nda
         if warm is not None:
             yield Measure("calibrated", job.name), _letters(warm["outcomes"], "h", "hbs", result["rows"]), digest
     elif job.kind == "transfer":
-        yield (
-            Measure("transfer", job.name),
-            _letters(result["correct"], "1", "01", result["rows"]),
-            str(result["sha256"]),
-        )
+        values = _letters(result["correct"], "1", "01", result["rows"])
+        yield Measure("transfer", job.name), values, str(result["sha256"])
     else:
         for point in result["points"]:
             values = _letters(point["correct"], "1", "01", result["rows"])

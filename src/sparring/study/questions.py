@@ -28,7 +28,7 @@ from scipy import stats
 from .comparisons import LEVEL
 from .families import ABROAD, ROBUST, Families
 from .figures import Figures
-from .sentences import count, listed, probability
+from .sentences import count, listed, probability, value
 from .summary import Claim, Cost, Measure, Question
 
 Verdict = Literal["confirmed", "refuted", "open"]
@@ -151,7 +151,8 @@ def _specialisation(
         return "open", f"Neurons and generalisation are known of {known}; five arms are needed for a verdict.", ()
     skills, needed = [skill for _, skill, _ in points], [size for _, _, size in points]
     varies = np.ptp(skills) > 0 and np.ptp(needed) > 0
-    tau, p = (float(x) for x in stats.kendalltau(skills, needed)) if varies else (0.0, 1.0)
+    found_tau = stats.kendalltau(skills, needed) if varies else (0.0, 1.0)
+    tau, p = float(found_tau[0]), float(found_tau[1])
     verdict = neuron_verdict(tau, p)
     ordered = sorted(points, key=lambda point: -point[1])
     named = ", ".join(f"{arm} {100 * skill:.1f} % with {size:.0f} neurons" for arm, skill, size in ordered)
@@ -208,8 +209,8 @@ def _ranking(families: Families, measure: Measure) -> str:
         mean = families.mean(measure, own) if name == measure else None
         if mean is not None:
             sides.append((families.baseline if own is None else own, mean))
-    scale = (lambda x: f"{100 * x:.1f} %") if measure.metric in ("accuracy", "f1") else (lambda x: f"{x:.3f}")
-    named = ", ".join(f"{name} {scale(mean)}" for name, mean in sorted(sides, key=lambda side: -side[1]))
+    sides.sort(key=lambda side: -side[1])
+    named = ", ".join(f"{name} {value(mean, measure.metric)}" for name, mean in sides)
     title = measure.title
     return f"{title[0].upper()}{title[1:]}: {named}."
 
@@ -246,5 +247,5 @@ def _price(families: Families, costs: Sequence[Cost]) -> str:
         own = [seconds[arm] for arm in arms if arm in seconds]
         if own:
             times[family] = float(np.mean(own)) / unit
-    parts = [f"{family} {value:.1f}" for family, value in times.items()]
+    parts = [f"{family} {time:.1f}" for family, time in times.items()]
     return f"Training with all it needs took, in times of {families.baseline}: {', '.join(parts)}." if parts else ""

@@ -9,10 +9,15 @@ SCALES = ("mcc", "pearson", "spearman")
 """Metrics between -1 and 1, not written as points of a hundred."""
 
 
-def points(value: float, metric: str = "accuracy", *, unit: bool = True) -> str:
+def value(mean: float, metric: str = "accuracy") -> str:
+    """A figure: "48.1 %", or of a metric between -1 and 1 "0.481"."""
+    return _signed(mean, 3) if metric in SCALES else f"{_signed(100 * mean, 1)} %"
+
+
+def points(difference: float, metric: str = "accuracy", *, unit: bool = True) -> str:
     """A difference with its sign: "+12.4 points", or of a metric between -1 and 1 "+0.124"."""
     scaled = metric in SCALES
-    return _signed(value if scaled else 100 * value, 3 if scaled else 1, "+") + (
+    return _signed(difference if scaled else 100 * difference, 3 if scaled else 1, "+") + (
         " points" if unit and not scaled else ""
     )
 

@@ -1,7 +1,8 @@
 """From a study's plan and records to what they add up to. A half-finished study is summed up as far as it goes."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ from ..errors import RunError
 from .comparisons import Uncorrected, against, common, corrected, scatter
 from .costs import costs_of
 from .families import Families, families_of
-from .figures import Figures, group_of, read_figures, spread_of
+from .figures import Figures, Seeds, group_of, read_figures, spread_of
 from .job import Job
 from .questions import OF_MEASURES, answers
 from .records import RECORDS, Records, read_records
 from .sentences import claim, count
-from .summary import Cell, Claim, Cost, Group, Measure, Question, Summary
+from .summary import Cell, Claim, Cost, Group, Measure, Question, Spread, Summary
 
 PLAN = "plan.json"
 CLAIMED = ("clean", "cross-domain", "attack", "calibrated", "worst-case")
@@ -23,13 +24,16 @@ SIGNS: Mapping[str, Any] = {"better": "holds", "worse": "refuted", "open": "open
 """A claim is that an arm is better; its sentence says what is true."""
 
 
-def summarise(folder: Path) -> Summary:
+Progress = Callable[[int, int], None]
+"""Told how many measures of how many are summed up."""
+
+
+def summarise(folder: Path, progress: Progress | None = None) -> Summary:
     """What the plan.json and records.jsonl of a study's folder say. RunError if there is no plan to read."""
     path = folder / PLAN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         study, jobs = dict(content["study"]), tuple(Job.read(values) for values in content["jobs"])
-        return summarise_records(study, jobs, read_records(folder / RECORDS))
     except FileNotFoundError:
         raise RunError(f"{folder} holds no study (no {PLAN}); `sparring study run` makes it") from None
     except OSError as error:
@@ -37,9 +41,12 @@ def summarise(folder: Path) -> Summary:
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         message = f"{type(error).__name__}: {error}"
         raise RunError(f"{path} is damaged: {message}; `sparring study run` writes it anew") from error
+    return summarise_records(study, jobs, read_records(folder / RECORDS), progress)
 
 
-def summarise_records(study: Mapping[str, Any], jobs: Sequence[Job], records: Records) -> Summary:
+def summarise_records(
+    study: Mapping[str, Any], jobs: Sequence[Job], records: Records, progress: Progress | None = None
+) -> Summary:
     """The same of the values of plan.json: study, in the layout of study.yaml, and its jobs."""
     baseline = str(study["baseline"])
     families = {job.arm: job.family for job in jobs}
@@ -47,9 +54,13 @@ def summarise_records(study: Mapping[str, Any], jobs: Sequence[Job], records: Re
     arms = {arm: families[arm] for arm in dict.fromkeys([*named, *families])}
     figures = read_figures(jobs, records)
     groups = tuple(dict.fromkeys(group_of(job) for job in jobs))
-    cells = tuple(cell for group in groups for cell in _cells(group, arms, baseline, figures))
+    total, cells = sum(len(figures.measures(group)) for group in groups), list[Cell]()
+    for group in groups:
+        before = len({(cell.group, cell.measure) for cell in cells})
+        tick = (lambda done: None) if progress is None else partial(_tick, progress, total, before)
+        cells += _cells(group, arms, baseline, figures, tick)
     costs = costs_of(jobs, records)
-    lines = _labelled(jobs, records)
+    lines, failed = _labelled(jobs, records), records.failed
     neurons = tuple(line for line in lines if line["kind"] == "neurons")
     by_family = [families_of(group, arms, baseline, figures, jobs) for group in groups]
     claims = [claim for one in by_family for claim in one.claims(OF_MEASURES)] + list(_claims(cells, baseline))
@@ -60,14 +71,14 @@ def summarise_records(study: Mapping[str, Any], jobs: Sequence[Job], records: Re
         arms=arms,
         groups=groups,
         measures=figures.measures(),
-        cells=cells,
+        cells=tuple(cells),
         costs=costs,
         claims=tuple(sorted(claims, key=lambda claim: ("holds", "refuted", "open").index(claim.verdict))),
         questions=tuple(q for one in by_family for q in _asked(one, groups, figures, costs, neurons)) if asked else (),
         neurons=neurons,
         attacks=tuple(line for line in lines if line["kind"] == "attack"),
         missing=tuple(dict.fromkeys(job.title for job in jobs if job.id not in records.by_job)),
-        failed={job.title: _error(records.failed[job.id]) for job in jobs if job.id in records.failed},
+        failed={job.title: _error(failed[job.id]) for job in jobs if job.id in failed},
         damaged=(*records.damaged, *figures.damaged),
         environment=_environment(records, jobs),
         left_out=tuple(dict.fromkeys([*figures.left_out, *(text for one in by_family for text in one.left_out)])),
@@ -81,37 +92,43 @@ def group_title(group: Group, groups: Sequence[Group] = ()) -> str:
     return ", ".join([group.dataset, group.model] + ([f"equal {group.budget}"] if several else []))
 
 
-def _cells(group: Group, arms: Mapping[str, str], baseline: str, figures: Figures) -> Iterable[Cell]:
+def _tick(progress: Progress, total: int, before: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _cells(
+    group: Group, arms: Mapping[str, str], baseline: str, figures: Figures, tick: Callable[[int], None]
+) -> Iterable[Cell]:
     """Every arm and measure of a group; what can be compared with the baseline is, corrected over the group."""
-    measures = figures.measures(group)
     found: dict[tuple[str, Measure], Uncorrected] = {}
-    for measure in measures:
-        seeds = {arm: figures.of(group, arm, measure) for arm in arms}
-        if _is_clean(measure) or not seeds[baseline]:
-            continue
+    spreads: dict[tuple[str, Measure], Spread] = {}
+    for done, measure in enumerate(figures.measures(group), 1):
+        seeds = {arm: own for arm in arms if (own := figures.of(group, arm, measure))}
+        spreads |= {(arm, measure): spread_of(own) for arm, own in seeds.items()}
         pooled = scatter(list(seeds.values()))
-        for arm in (arm for arm in arms if arm != baseline and seeds[arm]):
-            _, differ = common(seeds[arm], seeds[baseline])
-            if differ:
-                figures.left_out.append(
-                    f"{group_title(group)}: {measure.title}: {arm} and {baseline} have different rows with "
-                    f"{'seed' if len(differ) == 1 else 'seeds'} {', '.join(map(str, differ))}; not compared there"
-                )
-            one = against(seeds[arm], seeds[baseline], pooled, share=measure.metric == "accuracy")
-            if one is not None:
-                found[arm, measure] = one
-            elif not differ:
-                figures.left_out.append(
-                    f"{group_title(group)}: {measure.title}: {arm} and {baseline} cannot be compared yet: "
-                    + ("rows are not known and there is one seed" if seeds[arm].keys() & seeds[baseline].keys()
-                       else "no seed is done for both")
-                )  # fmt: skip
+        base = seeds.pop(baseline, {})
+        for arm, own in seeds.items():
+            if base and not _is_clean(measure):
+                figures.left_out += _unlike(own, base, f"{group_title(group)}: {measure.title}: {arm} and {baseline}")
+                one = against(own, base, pooled, share=measure.metric == "accuracy")
+                if one is not None:
+                    found[arm, measure] = one
+        tick(done)
     compared = corrected(found)
-    for measure in measures:
-        for arm, family in arms.items():
-            own = figures.of(group, arm, measure)
-            if own:
-                yield Cell(group, arm, family, measure, spread_of(own), compared.get((arm, measure)))
+    for (arm, measure), spread in spreads.items():
+        yield Cell(group, arm, arms[arm], measure, spread, compared.get((arm, measure)))
+
+
+def _unlike(own: Seeds, base: Seeds, where: str) -> Iterable[str]:
+    """Why an arm is not, or not on all its seeds, compared with the baseline."""
+    same, differ = common(own, base)
+    if differ:
+        seeds = f"{'seed' if len(differ) == 1 else 'seeds'} {', '.join(map(str, differ))}"
+        yield f"{where} have different rows with {seeds}, and are not compared there"
+    elif not same:
+        yield f"{where} have no seed in common yet"
+    elif len(same) == 1 and own[same[0]].rows == 0:
+        yield f"{where} cannot be compared: their rows are not known, and they have one seed in common"
 
 
 def _is_clean(measure: Measure) -> bool:
@@ -148,12 +165,8 @@ def _asked(
 def _labelled(jobs: Sequence[Job], records: Records) -> list[dict[str, Any]]:
     """The lines of finished jobs, once for each label that the plan gives them."""
     done = records.done
-    labels = [(job, done[job.id]) for job in jobs if job.id in done]
-    return [
-        {**line, "title": job.title, "kind": job.kind, "name": job.name, "arm": job.arm, "family": job.family,
-         "budget": job.budget, "dataset": job.dataset, "model": job.model, "seed": job.seed}
-        for job, line in labels
-    ]  # fmt: skip
+    labels = ("title", "kind", "name", "arm", "family", "budget", "dataset", "model", "seed")
+    return [{**done[job.id], **{name: getattr(job, name) for name in labels}} for job in jobs if job.id in done]
 
 
 def _error(line: Mapping[str, Any]) -> str:
@@ -164,12 +177,13 @@ def _error(line: Mapping[str, Any]) -> str:
 def _environment(records: Records, jobs: Sequence[Job]) -> dict[str, Any]:
     """What the records were made with; where they differ, all there is. And the hashes of what was read."""
     merged = _merged([line["environment"] for line in records.done.values() if line.get("environment")])
-    data: dict[str, Any] = {}
+    data: dict[str, dict[str, str]] = {}
     for job in jobs:
+        known = data.setdefault(job.dataset, {})
         for name, digest in job.data.items():
-            known = data.setdefault(job.dataset, {}).setdefault(name if job.kind != "score" else job.name, digest)
-            if known != digest:
-                data[job.dataset][f"{name} ({job.kind} {job.name})"] = digest
+            if digest not in known.values():
+                label = f"{name} of {job.name}" if job.kind == "score" else name
+                known[label if label not in known else f"{label} ({job.kind} {job.name})"] = digest
     count_of = f"{len(records.done)} finished, {count(len(records.failed), 'failure')}"
     return {"command": "sparring study run study.yaml", **merged, "records": count_of, "data": data}
 
