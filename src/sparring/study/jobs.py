@@ -344,7 +344,7 @@ def _passes(arm: Arm, passes: int, given: Mapping[str, Any]) -> float:
     plain = float(given.get("adversary_from", 0.0))
     if plain >= 1:
         raise SettingError(
-            f"arm '{arm.name}': 'adversary_from' is step {plain:g}; at equal passes give a share of the steps, as in 0.5"
+            f"arm '{arm.name}': 'adversary_from' is step {plain:g}; at equal passes give a share, such as 0.5"
         )
     return plain + (1 - plain) * max(1, passes)
 
