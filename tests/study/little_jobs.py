@@ -38,7 +38,9 @@ def perform(job, folder, needs, progress):
     other = work / "busy"
     if other.exists() and alive(int(other.read_text())):
         (folder / "overlap").write_text(job.title)
-    other.write_text(str(os.getpid()))
+    own = work / f"busy.{os.getpid()}"
+    own.write_text(str(os.getpid()))
+    own.replace(other)
     with (work / "begun").open("a") as file:
         file.write(f"{os.getpid()}\n")
     attempt = len((work / "begun").read_text().splitlines())
@@ -53,11 +55,11 @@ def perform(job, folder, needs, progress):
         os.kill(os.getpid(), settings["dies"])
     if "exit" in settings:
         os._exit(settings["exit"])
+    other.unlink()
     if "fail" in settings and not (folder / "mended").exists():
         raise ModelError(settings["fail"])
     if settings.get("product"):
         (work / "model").mkdir(exist_ok=True)
-    other.unlink()
     return {"name": job.name, "seed": job.seed, "needs": len(needs)}
 
 

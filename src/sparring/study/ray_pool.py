@@ -4,6 +4,7 @@ All machines see the study's folder at the same path and have the same sparring;
 folder, as it does on one machine.
 """
 
+import logging
 import signal
 from collections.abc import Sequence
 from typing import Any, Self
@@ -46,11 +47,11 @@ class RayPool:
             import ray
         except ImportError:
             raise RunError("--ray needs Ray: pip install 'sparring[ray]'") from None
-        self._ray = ray
+        self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
             self._connect()
-        machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
+        machines = [machine["Resources"] for machine in self._ray.nodes() if machine["Alive"]]
         cores = [max(1, int(machine.get("CPU", 1))) for machine in machines]
         gpus = [int(machine.get("GPU", 0)) for machine in machines]
         self.slots = self._workers or sum(max(1, count) for count in gpus)
@@ -72,7 +73,7 @@ class RayPool:
     def _connect(self) -> None:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self._ray.init(self.address, log_to_driver=False, logging_level="error")
+            self._ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RunError(
                 f"cannot use the Ray cluster {self.address!r}: {' '.join(str(error).split())}; start one with "

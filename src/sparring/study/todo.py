@@ -110,11 +110,11 @@ def expected_seconds(jobs: Iterable[Job], records: Records) -> tuple[dict[str, f
                 took.setdefault(key, []).append(seconds)
     found, unknown = {}, 0
     for job in jobs:
-        key = next((key for key in _likeness(vars(job)) if key in took), None)
-        if key is None:
-            unknown += 1
+        like = [took[key] for key in _likeness(vars(job)) if key in took]
+        if like:
+            found[job.id] = median(like[0])
         else:
-            found[job.id] = median(took[key])
+            unknown += 1
     return found, unknown
 
 

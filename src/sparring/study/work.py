@@ -199,8 +199,8 @@ class _Clock:
 
     def tick(self, what: str, done: int, total: int) -> None:
         """Say how far it is."""
-        self._what = (what, done, total)
-        if time.monotonic() - self._noted > _EVERY:
+        begins, self._what = what != self._what[0], (what, done, total)
+        if begins or time.monotonic() - self._noted > _EVERY:
             self.note()
 
     @property
