@@ -104,6 +104,9 @@ def test_at_equal_passes_costly_methods_get_fewer_epochs(place):
     assert of(found, "train", "eda", budget="passes")[0].settings["rounds"] == 6  # how many rows is known later
     epoch = epochs["a2t", "passes"]  # one clean epoch, then 1.5 passes an epoch
     assert 1 + 1.5 * (epoch - 1) == pytest.approx(6)
+    late = {"train": PGD["train"] | {"adversary_from": 0.5}}  # one pass a step in the first half, three in the second
+    found_late = planned(place, arms=SMALL["arms"] | {"late": late}, budgets={"passes": 6})
+    assert of(found_late, "train", "late")[0].settings.get("epochs", 3.0) == 3
     same = [of(found, "train", "pgd", budget=budget)[0] for budget in ("epochs", "passes")]
     assert same[0].id == same[1].id and same[0] != same[1]
 
@@ -162,6 +165,17 @@ def test_a_part_of_one_file_can_be_held_out(place):
     assert sorted(text for rows in parts for text in rows.texts) == whole
     assert set(train.texts) <= set(parts[0].texts)
     assert {job.data["test"] for job in of(planned(place, data=data), "score")} == {test.digest}
+
+
+def test_a_saved_folder_has_its_own_splits(place, tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    parts = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
+    saved = {part: Dataset.from_csv(str(place / name), cache_dir=str(tmp_path)) for part, name in parts.items()}
+    DatasetDict(saved).save_to_disk(place / "saved")
+    spec = study_of(Block.of(SMALL | {"data": {"toy": {"train": "saved"}}}, "x")).data["toy"]
+    found = [read_part(spec, part, place) for part in ("train", "dev", "test")]
+    assert [rows.digest for rows in found] == [load(place / name, split="test").digest for name in parts.values()]
 
 
 def test_classes_of_another_domain_are_mapped_by_name(place):
