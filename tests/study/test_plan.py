@@ -338,7 +338,8 @@ def test_aliases_and_merges_are_read_and_bombs_are_not(place):
         ({"evaluate": {"attacks": {"recipes": ["deepwordbug"], "frozen": [0]}}}, SettingError, "'frozen' is"),
     ],
 )  # fmt: skip
-def test_what_is_missing_or_does_not_fit_is_found_before_anything_starts(place, more, kind, said):
+def test_what_is_missing_or_does_not_fit_is_found_before_anything_starts(place, more, kind, said, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or the hub is asked, again and again
     with pytest.raises(kind, match=said):
         planned(place, **more)
 
