@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from sparring.study.job import Job
+from sparring.study.job import MAKES, Job
 from sparring.study.records import RECORDS, append_records
 
 FAMILIES = {
@@ -160,7 +160,7 @@ class _Maker:
             model="minilm",
             seed=seed,
             settings={**own, **settings, "of": arm},
-            data={"train": _digest("train"), "test": _digest("test")},
+            data={"train": _digest("train")} if kind in MAKES else {"test": _digest("rows", kind, name)},
         )
 
     def _train(self, budget, seed, arm, trained) -> Iterator[tuple[Job, dict[str, Any]]]:
