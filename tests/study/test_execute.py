@@ -64,6 +64,12 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
+def comparable(folder):
+    """Lines without what is never the same twice."""
+    kept = ({name: value for name, value in line.items() if name not in WHERE} for line in lines(folder))
+    return sorted(kept, key=lambda line: line["job"])
+
+
 def is_complete(folder, jobs):
     """Every job has one finished line, which reads as a record; nobody was in anybody's way."""
     records = read_records(folder / "records.jsonl")
@@ -287,7 +293,7 @@ def test_a_second_runner_is_told_who_is_at_work(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write .*file"):
+    with pytest.raises(RunError, match=r"cannot write .*file"):
         here(tmp_path / "file" / "study", study(1))
 
 
@@ -300,11 +306,7 @@ def test_worker_processes_leave_the_same_records(tmp_path, preload):
     outcome = run_study(local, jobs, perform, workers=2, preload=preload)
     assert outcome.ran == 12
     is_complete(tmp_path / "local", jobs)
-    ours, theirs = (
-        sorted(({k: v for k, v in line.items() if k not in WHERE} for line in lines(folder)), key=lambda v: v["job"])
-        for folder in (tmp_path / "here", local)
-    )
-    assert ours == theirs
+    assert comparable(tmp_path / "here") == comparable(local)
     assert ((local / "work") / jobs[0].id / "log.txt").read_text() == "what a library says\n"
     pids = [((local / "work") / one.id / "begun").read_text() for one in jobs]
     assert len(set(pids)) == 12 and str(os.getpid()) not in "".join(pids)  # a process a job
@@ -349,6 +351,63 @@ def test_threads_are_shared_among_workers(monkeypatch):
     assert [LocalPool(n).threads for n in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert LocalPool(2).threads == 5
+
+
+# a cluster
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_named(tmp_path):
+    pytest.importorskip("ray")
+    from sparring.study.ray_pool import RayPool
+
+    with pytest.raises(RunError, match="ray start --head"):
+        run_study(tmp_path, study(1), perform, pool=RayPool("127.0.0.1:1"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers on this machine."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        found = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(found))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+def test_a_cluster_leaves_the_same_records_and_workers_that_die_fail_their_job_alone(tmp_path, cluster):
+    from sparring.study.ray_pool import RayPool
+
+    once = job("once", dies=signal.SIGKILL, deaths=1)
+    always = job("always", dies=signal.SIGKILL, deaths=9)
+    jobs = [once, *study(), job("bad", fail="no"), always]
+    outcome = run_study(tmp_path / "cluster", jobs, perform, pool=RayPool(workers=2))
+    assert outcome.done == 13 and outcome.write()["failed"][0]["error"] == "ModelError: no"
+    assert "at each of 2 attempts" in outcome.failed[always.id]
+    here(tmp_path / "here", jobs[1:-1])  # those that do not kill the process that does them
+    killed = (once.id, always.id)
+    assert comparable(tmp_path / "here") == [v for v in comparable(tmp_path / "cluster") if v["job"] not in killed]
+    is_complete(tmp_path / "cluster", jobs[:-2])
+    pids = [path.read_text() for path in (tmp_path / "cluster").glob("work/*/begun")]
+    assert len(set(pids)) == len(pids)  # a process a job
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_stop_where_they_can_go_on(tmp_path, cluster):
+    from sparring.study.ray_pool import RayPool
+
+    def stop(standing):
+        if [one.what for one in standing.running] == ["sleeping"] * 2 and not asked:
+            asked.append(signal.raise_signal(signal.SIGINT))
+
+    asked = []
+    with pytest.raises(Interrupted, match="0 of 8"):
+        run_study(tmp_path, study(2, sleep=60), perform, pool=RayPool(workers=2), progress=stop)
+    assert len(list(tmp_path.glob("work/*/stopped"))) == 2
+    wait_for(lambda: not workers_of(tmp_path))
 
 
 # runners that are killed

@@ -1,4 +1,4 @@
-"""sparring study init, status"""
+"""sparring study init, run, status"""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from rich.table import Table
 from ..errors import RunError, SettingError
 from ..settings import nearest
 from .console import AsJson, clean, out, print_json, quiet, say
+from .study_run import run, time_of
 
 app = typer.Typer(help="Studies: one file, many runs, one report.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -62,6 +63,9 @@ def init(
     out.print(f"saved in {shown}; next: sparring study run {shown}", soft_wrap=True)
 
 
+app.command("run")(run)
+
+
 @app.command("status")
 def status(
     study: Annotated[Path, typer.Argument(help="A study file, or the folder of a study.")], json: AsJson = False
@@ -98,6 +102,4 @@ def _left(seconds: float, unknown: int) -> str:
     """Time as people say it. What nobody can tell of yet is more."""
     if not seconds:
         return "?" if unknown else "-"
-    minutes = round(seconds / 60)
-    shown = f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-    return f"{shown} and more" if unknown else shown
+    return f"{time_of(seconds)} and more" if unknown else time_of(seconds)

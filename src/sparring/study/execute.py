@@ -17,8 +17,8 @@ from .job import Job
 from .lock import RUNNER, is_held, only_runner
 from .pool import Ended, LocalPool, Pool
 from .records import RECORDS, Records, append_records, read_records
-from .todo import Todo, expected_seconds, todo
-from .work import LOCK, LOG, PROGRESS, RESULT, WORK, Order, Perform, line_of, now, read_line, read_progress
+from .todo import Todo, expected_seconds, todo, unrecorded
+from .work import LOCK, LOG, PROGRESS, RESULT, WORK, Order, Perform, line_of, now, read_progress
 
 _LOOK = 0.25
 """Seconds between two looks at what the workers do."""
@@ -30,6 +30,7 @@ _TRIES = 2
 class Running:
     """A job that a worker is doing."""
 
+    id: str
     title: str
     what: str
     done: int
@@ -228,13 +229,14 @@ class _Runner:
             self.records = replace(self.records, by_job={**self.records.by_job, job.id: line})
         if line["status"] == "failed":
             self.failed[job.id] = _error(line)
-            self.report(f"{job.title}: failed: {_error(line)}")
         else:
             self.ran += 1
-            self.report(f"{job.title}: {line['cost']['seconds']:.0f} s")
+        self._expect()
+        self.progress(self._standing())
+        seconds = f"{line['cost']['seconds']:.0f} s"
+        self.report(f"{job.title}: {seconds if line['error'] is None else f'failed: {_error(line)}'}")
         for warned in line.get("warnings", ()):
             self.report(f"{job.title}: warning: {warned}")
-        self._expect()
 
     def _expect(self) -> None:
         unfinished = [*self.waiting.values(), *(job for job, _ in self.running.values())]
@@ -245,7 +247,7 @@ class _Runner:
         for job, began in self.running.values():
             noted = read_progress(self.folder / WORK / job.id)
             what, done, total = str(noted.get("what", "")), int(noted.get("done", 0)), int(noted.get("total", 0))
-            shown.append(Running(job.title, what, done, total, clock - began))
+            shown.append(Running(job.id, job.title, what, done, total, clock - began))
             rest.append(max(0.0, self.expected.get(job.id, 0.0) - (clock - began)))
         coming = [self.expected.get(identity, 0.0) for identity in self.waiting]
         left = max(sum(rest + coming) / self.pool.slots, *rest, *coming, 0.0)
@@ -282,14 +284,9 @@ def _error(line: Mapping[str, Any]) -> str:
 
 
 def _gathered(folder: Path, jobs: Sequence[Job]) -> Records:
-    """The records, and with them the lines of jobs that ended when no runner was there to see it."""
+    """The records, and with them from now on the lines of jobs that ended when no runner was there to see it."""
     records = read_records(folder / RECORDS)
-    missed = []
-    for identity in dict.fromkeys(job.id for job in jobs):
-        if identity not in records.done:
-            line = read_line(folder / WORK / identity)
-            if line is not None and line != records.by_job.get(identity):
-                missed.append(line)
+    missed = unrecorded(jobs, records, folder)
     if missed:
         append_records(folder / RECORDS, missed)
         records = read_records(folder / RECORDS)

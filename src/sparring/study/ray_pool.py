@@ -6,7 +6,9 @@ folder, as it does on one machine.
 
 import logging
 import signal
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
 from typing import Any, Self
 
 from ..errors import RunError
@@ -48,9 +50,13 @@ class RayPool:
         except ImportError:
             raise RunError("--ray needs Ray: pip install 'sparring[ray]'") from None
         self._ray: Any = ray
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            self._connect()
+        with ExitStack() as opened:
+            # Ray prints what became of workers; standard output is for results
+            opened.enter_context(redirect_stdout(sys.stderr))
+            if not ray.is_initialized():
+                self._connect()
+                opened.callback(ray.shutdown)
+            self._opened = opened.pop_all()
         machines = [machine["Resources"] for machine in self._ray.nodes() if machine["Alive"]]
         cores = [max(1, int(machine.get("CPU", 1))) for machine in machines]
         gpus = [int(machine.get("GPU", 0)) for machine in machines]
@@ -67,8 +73,7 @@ class RayPool:
         if self._running:
             self._ray.wait(list(self._running), num_returns=len(self._running), timeout=60)
         self._running.clear()
-        if self._ours:
-            self._ray.shutdown()
+        self._opened.close()
 
     def _connect(self) -> None:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -10,7 +10,7 @@ from ..errors import RunError, SettingError
 from ..settings import nearest
 from .job import Job
 from .records import Records
-from .work import RESULT, WORK
+from .work import RESULT, WORK, read_line
 
 PRODUCTS = {"augment": "rows.csv", "pretrain": "model", "train": "model", "mix": "model"}
 """What a finished job has left in its folder, for others to use."""
@@ -74,6 +74,13 @@ def todo(jobs: Sequence[Job], records: Records, folder: Path, *, retry_failed: b
             want(identity)
     run = tuple(known[identity] for identity in known if identity in wanted)
     return Todo(tuple(known.values()), run, frozenset(wanted & set(done)), left_out)
+
+
+def unrecorded(jobs: Sequence[Job], records: Records, folder: Path) -> list[dict[str, Any]]:
+    """Lines of jobs that ended when no runner was there to see it; the next one appends them."""
+    open_ones = dict.fromkeys(job.id for job in jobs if job.id not in records.done)
+    lines = ((identity, read_line(folder / WORK / identity)) for identity in open_ones)
+    return [line for identity, line in lines if line is not None and line != records.by_job.get(identity)]
 
 
 def is_there(job: Job, folder: Path) -> bool:
