@@ -501,7 +501,7 @@ def test_a_call_that_is_stopped_records_what_has_ended(tmp_path):
         if standing.done == 3:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="[34] of 8"):
+    with pytest.raises(Interrupted, match=r"[34] of 8"):
         here(tmp_path, jobs, slots=1, progress=stop)
     assert len(lines(tmp_path)) in (3, 4)  # with the one that was going on, if it had begun
     here(tmp_path, jobs)
