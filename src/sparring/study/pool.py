@@ -80,13 +80,20 @@ class LocalPool:
         """One more process."""
         slot = next(n for n in range(self.slots) if n not in self._running)
         gpu = self._gpus[slot % len(self._gpus)] if len(self._gpus) > 1 else None
-        process = self._context.Process(target=_worker, args=(order, gpu), name=order.job.title)
         try:
-            with _inherited(self.threads):
-                process.start()
-        except (OSError, EOFError) as error:
-            raise RunError(f"cannot start a worker: {error}; is there memory left? try fewer --workers") from error
+            process = self._process(order, gpu)
+        except (OSError, EOFError):
+            try:
+                process = self._process(order, gpu)  # the server of workers was killed just now: there is a new one
+            except (OSError, EOFError) as error:
+                raise RunError(f"cannot start a worker: {error}; is there memory left? try fewer --workers") from error
         self._running[slot] = (order, process)
+
+    def _process(self, order: Order, gpu: str | None) -> ForkServerProcess:
+        process = self._context.Process(target=_worker, args=(order, gpu), name=order.job.title)
+        with _inherited(self.threads):
+            process.start()
+        return process
 
     def ended(self, seconds: float) -> Sequence[Ended]:
         """See Pool."""
