@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -80,13 +81,16 @@ class LocalPool:
         """One more process."""
         slot = next(n for n in range(self.slots) if n not in self._running)
         gpu = self._gpus[slot % len(self._gpus)] if len(self._gpus) > 1 else None
-        try:
-            process = self._process(order, gpu)
-        except (OSError, EOFError):
+        for wait in (0.1, 0.5, 2.0, None):
             try:
-                process = self._process(order, gpu)  # the server of workers was killed just now: there is a new one
+                process = self._process(order, gpu)
+                break
             except (OSError, EOFError) as error:
-                raise RunError(f"cannot start a worker: {error}; is there memory left? try fewer --workers") from error
+                if wait is None:
+                    raise RunError(
+                        f"cannot start a worker: {error}; is there memory left? try fewer --workers"
+                    ) from error
+                time.sleep(wait)  # the server of workers was killed just now: soon there is a new one
         self._running[slot] = (order, process)
 
     def _process(self, order: Order, gpu: str | None) -> ForkServerProcess:
