@@ -237,7 +237,7 @@ def test_a_half_finished_study_is_summed_up_as_far_as_it_goes(tmp_path):
         missing=("pgd, seed 1: attack textfooler", "a2t, seed 2"),
         failed=("attack-rows, seed 0: score",),
         damaged=1,
-        **SMALL,
+        **{**SMALL, "attacks": ("textfooler", "deepwordbug")},
     )
     summary = summarise(folder)
     found = cells(summary)
