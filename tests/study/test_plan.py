@@ -1,7 +1,9 @@
 """The plan of a study: which jobs, what decides them, what is shared, what is found wrong before anything starts."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from families import Run, batch, tiny
@@ -13,7 +15,7 @@ from sparring.methods import METHODS
 from sparring.study.block import Block
 from sparring.study.options import Study
 from sparring.study.plan import plan, read_plan, write_plan
-from sparring.study.read import study_of
+from sparring.study.read import read_study, study_of
 from sparring.study.sources import drawn, read_cross, read_part
 
 PGD = {"train": {"method": "pgd", "settings": {"radius": "0.1x", "steps": 2}}}
@@ -104,6 +106,9 @@ def test_at_equal_passes_costly_methods_get_fewer_epochs(place):
     assert of(found, "train", "eda", budget="passes")[0].settings["rounds"] == 6  # how many rows is known later
     epoch = epochs["a2t", "passes"]  # one clean epoch, then 1.5 passes an epoch
     assert 1 + 1.5 * (epoch - 1) == pytest.approx(6)
+    late = {"train": PGD["train"] | {"adversary_from": 0.5}}  # one pass a step in the first half, three in the second
+    found_late = planned(place, arms=SMALL["arms"] | {"late": late}, budgets={"passes": 6})
+    assert of(found_late, "train", "late")[0].settings.get("epochs", 3.0) == 3
     same = [of(found, "train", "pgd", budget=budget)[0] for budget in ("epochs", "passes")]
     assert same[0].id == same[1].id and same[0] != same[1]
 
@@ -162,6 +167,17 @@ def test_a_part_of_one_file_can_be_held_out(place):
     assert sorted(text for rows in parts for text in rows.texts) == whole
     assert set(train.texts) <= set(parts[0].texts)
     assert {job.data["test"] for job in of(planned(place, data=data), "score")} == {test.digest}
+
+
+def test_a_saved_folder_has_its_own_splits(place, tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    parts = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
+    saved = {part: Dataset.from_csv(str(place / name), cache_dir=str(tmp_path)) for part, name in parts.items()}
+    DatasetDict(saved).save_to_disk(place / "saved")
+    spec = study_of(Block.of(SMALL | {"data": {"toy": {"train": "saved"}}}, "x")).data["toy"]
+    found = [read_part(spec, part, place) for part in ("train", "dev", "test")]
+    assert [rows.digest for rows in found] == [load(place / name, split="test").digest for name in parts.values()]
 
 
 def test_classes_of_another_domain_are_mapped_by_name(place):
@@ -245,6 +261,15 @@ def test_a_damaged_plan_and_the_folder_of_another_study_are_named(place, tmp_pat
         read_plan(base)
 
 
+def test_the_documented_file_is_a_study(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text(encoding="utf-8")
+    path = tmp_path / "study.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
+    study = read_study(path)
+    assert len(study.arms) == 8 and study.budgets == {"epochs": 3, "passes": 9} and study.neurons.arms
+    assert study_of(Block.of(json.loads(json.dumps(study.write())), "plan.json")) == study
+
+
 # bad input
 
 HEAD = "name: small\nmodels: {tiny: base}\ndata:\n  toy: {train: train.csv, test: test.csv}\n"
@@ -290,6 +315,52 @@ def test_a_mistake_is_named_with_its_line_and_the_way_out(place, lines, line, sa
         plan(path)
     assert f"bad.yaml, line {line}: " in str(error.value)
     assert said in str(error.value)
+
+
+def paths_of(values, *before):
+    for key, value in values.items():
+        yield (*before, key)
+        if isinstance(value, dict):
+            yield from paths_of(value, *before, key)
+
+
+@pytest.mark.slow
+def test_no_value_whatever_its_kind_is_worse_than_an_error(place):
+    whole = SMALL | {
+        "seeds": [0],
+        "cross_domain": {"o": {"data": "other.csv", "labels": {"0": "neg", "1": "pos"}, "for": ["toy"], "limit": 3}},
+        "budgets": {"epochs": 1, "passes": 2},
+        "baseline": "standard",
+        "arms": {
+            "standard": {"family": "baseline"},
+            "pgd": PGD | {"family": "embedding"},
+            "rows": {"augment": ROWS["augment"] | {"keep": "all", "budget": 9, "alpha": 0.1, "originals": True}},
+            "pre": {"pretrain": {"corpus": "c.txt", "steps": 2, "method": "alum", "settings": {"steps": 2}}},
+            "mix": {"mix": {"attacks": ["deepwordbug"], "epochs": 2}},
+            "union": {"part": {"of": "mix", "name": "union"}},
+        },
+        "evaluate": EVALUATE | {"transfer": ["standard"], "keep_examples": 2},
+        "questions": False,
+        "output": "there",
+    }
+    path = place / "fuzz.yaml"
+    tried = 0
+    for keys in paths_of(whole):
+        for junk in (None, [], [[1]], {"a": {"b": 1}}, True, -1, 10**400, "x: y"):
+            values = json.loads(json.dumps(whole))
+            inner = values
+            for key in keys[:-1]:
+                inner = inner[key]
+            inner[keys[-1]] = junk
+            path.write_text(json.dumps(values))
+            tried += 1
+            try:
+                study = read_study(path)
+            except SettingError as error:
+                assert "fuzz.yaml" in str(error), (keys, junk)
+            else:
+                assert study_of(Block.of(json.loads(json.dumps(study.write())), "plan.json")) == study, (keys, junk)
+    assert tried > 500
 
 
 def test_aliases_and_merges_are_read_and_bombs_are_not(place):

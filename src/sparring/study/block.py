@@ -199,6 +199,8 @@ class _Reader:
         found = self.loader.construct_object(node, deep=True)
         if isinstance(found, float) and not math.isfinite(found):
             raise SettingError(f"{self._at(node)}: {node.value} is not a finite number")
+        if isinstance(found, int) and abs(found) >= 2**63:
+            raise SettingError(f"{self._at(node)}: {node.value:.20}... is too large a number")
         return found
 
     def _block(self, node: yaml.MappingNode, title: str) -> Block:

@@ -141,6 +141,10 @@ def embedding_attack(study: Study) -> tuple[EmbeddingAttack, int]:
         raise SettingError(f"setting 'examples' is {examples!r}; it must be a whole number, at least 1")
     if isinstance(values.get("radii"), str):
         values["radii"] = [part.strip() for part in values["radii"].split(",")]
+    radii = values.get("radii", [])
+    sizes = isinstance(radii, list | tuple)
+    if not sizes or any(isinstance(one, bool) or not isinstance(one, int | float | str) for one in radii):
+        raise SettingError(f"setting 'radii' is {values['radii']!r}; list sizes, such as [0x, 0.05x]")
     return parse(EmbeddingAttack, values), examples
 
 

@@ -126,7 +126,7 @@ class _Planner:
         given = merged(self.study, arm) | {"settings": own_settings(found), "preset": "default"}
         seen: dict[str, float] = {}
         if place.budget == "passes":
-            rounds = (self.study.budgets["passes"] or 0.0) / max(1, found.passes)
+            rounds = (self.study.budgets["passes"] or 0.0) / _passes(arm, found.passes, given)
             given["epochs"] = _online_epochs(given, rounds)
             if arm.augment is not None:  # how many rows there are is known when they are made
                 seen = {"rounds": given.pop("epochs")}
@@ -337,6 +337,16 @@ class _Planner:
                 f"arm '{arm.name}' would never attack its rows: at equal {place.budget} it has {tuning.epochs:g} "
                 f"epochs, and {tuning.clean_epochs} are clean; use more, or fewer clean_epochs"
             )
+
+
+def _passes(arm: Arm, passes: int, given: Mapping[str, Any]) -> float:
+    """Passes a step of a training whose adversary enters late, on average."""
+    plain = float(given.get("adversary_from", 0.0))
+    if plain >= 1:
+        raise SettingError(
+            f"arm '{arm.name}': 'adversary_from' is step {plain:g}; at equal passes give a share, such as 0.5"
+        )
+    return plain + (1 - plain) * max(1, passes)
 
 
 def _online_epochs(given: Mapping[str, Any], rounds: float) -> float:

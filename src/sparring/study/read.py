@@ -152,7 +152,7 @@ def _arm(name: str, block: Block) -> Arm:
         name=name,
         family="",
         train=settings,
-        augment=None if augment is None else augment.plain(),
+        augment=None if augment is None else _augmenting(augment),
         pretrain=None if pretrain is None else _pretraining(pretrain),
         mix=None if mix is None else _typed(mix, Mix, ELSEWHERE),
         part=None if part is None else _part(part),
@@ -175,6 +175,13 @@ def _family(arm: Arm) -> str:
     return next((family for family, it_is in kinds.items() if it_is), "baseline")
 
 
+def _augmenting(block: Block) -> dict[str, Any]:
+    """Names as names; the rest is checked by those who make the rows."""
+    listed = {key: list(block.names(key)) for key in ("recipes", "without") if key in block.values}
+    named = {key: block.text(key) for key in ("victim", "synonyms", "masked_lm") if key in block.values}
+    return {**block.plain(), **listed, **{key: value for key, value in named.items() if value is not None}}
+
+
 def _pretraining(block: Block) -> dict[str, Any]:
     why = dict.fromkeys(FOLLOW_UPS, "the study's arms and `evaluate`")
     return _typed(block, Pretrain, {**why, "output": ELSEWHERE["output"], "seed": ELSEWHERE["seed"]})
@@ -195,10 +202,10 @@ def _part(block: Block) -> tuple[str, str]:
 def _check_arms(arms: Mapping[str, Arm], block: Block) -> None:
     blocks = block.blocks("arms")
     for name, arm in arms.items():
-        if arm.victim is not None and (arm.victim == name or arm.victim not in arms):
+        others = [other for other, found in arms.items() if other != name and found.part is None]
+        if arm.victim is not None and arm.victim not in others:
             inner = blocks[name].block("augment")
             assert inner is not None  # that is where the victim was found
-            others = [other for other in arms if other != name]
             raise inner.error(
                 "victim",
                 f"arm '{name}': there is no other arm '{arm.victim}' to take for a victim; "

@@ -38,8 +38,15 @@ def anchored(source: str, root: Path) -> str:
 
 
 def has_split(source: str, split: str) -> bool:
-    """Whether a source that is named instead of a file has a split of its own."""
-    return source == "demo" or (source in TASKS and split in TASKS[source].splits)
+    """Whether a data set that is not one file has a split of its own."""
+    if source == "demo" or source in TASKS:
+        return source == "demo" or split in TASKS[source].splits
+    try:
+        content = json.loads((Path(source) / "dataset_dict.json").read_text(encoding="utf-8"))
+        names = [str(name) for name in content["splits"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return split in names or (split == "dev" and any(name in names for name in ("validation", "valid", "val")))
 
 
 def columns_of(text: str | None) -> tuple[str, ...] | None:
@@ -63,7 +70,7 @@ def read_part(spec: DataSet, part: Part, root: Path, *, like: Examples | None = 
     if part == "train":
         return load(anchored(spec.train, root), split="train", like=like, limit=spec.limit, **given)
     named = spec.dev if part == "dev" else spec.test
-    source = named or spec.train
+    source = anchored(named or spec.train, root)
     split = part if has_split(source, part) or not has_split(source, "dev") else "dev"
     if named is None and not has_split(source, split):
         if part == "dev":
@@ -72,7 +79,7 @@ def read_part(spec: DataSet, part: Part, root: Path, *, like: Examples | None = 
             f"{spec.train}: there is nothing to measure on; add `test: FILE`, or `test_share: 0.2` to hold out a part "
             "of the training rows"
         )
-    found = load(anchored(source, root), split=split, like=like, **given)
+    found = load(source, split=split, like=like, **given)
     return drawn(found, spec.test_limit if part == "test" else None)
 
 
@@ -81,8 +88,8 @@ def read_cross(spec: CrossDomain, root: Path, like: Examples) -> Examples:
 
     DataError for a class that is none of ours and is not mapped, and for a mapping of or to one that is not there.
     """
-    split = "test" if has_split(spec.data, "test") or not has_split(spec.data, "dev") else "dev"
     source, text = anchored(spec.data, root), columns_of(spec.text)
+    split = "test" if has_split(source, "test") or not has_split(source, "dev") else "dev"
     if like.is_regression:
         found = load(source, split=split, text=text, label=spec.label, like=like)
         return drawn(found, spec.limit)
