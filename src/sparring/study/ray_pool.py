@@ -82,7 +82,7 @@ class RayPool:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise RunError(
                 f"cannot use the Ray cluster {self.address!r}: {' '.join(str(error).split())}; start one with "
-                "`ray start --head`, or leave --ray out"
+                "`ray start --head`; if it asks for a token, set RAY_AUTH_MODE=token; or leave --ray out"
             ) from error
         finally:
             for number, handler in handlers.items():  # Ray takes SIGTERM for itself
