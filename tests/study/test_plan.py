@@ -14,6 +14,7 @@ from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS
 from sparring.study.block import Block
 from sparring.study.options import Study
+from sparring.study.perform import Task
 from sparring.study.plan import plan, read_plan, write_plan
 from sparring.study.read import read_study, study_of
 from sparring.study.sources import drawn, read_cross, read_part
@@ -239,6 +240,21 @@ def test_a_plan_is_written_and_read_without_data(place, tmp_path):
     assert again.root.resolve() == base.resolve()
     shutil.move(base, tmp_path / "moved")
     assert read_plan(tmp_path / "moved" / "studies" / "small").root.resolve() == (tmp_path / "moved").resolve()
+
+
+def test_an_output_folder_behind_a_link_and_another_spelling_lead_to_the_same_files(place, tmp_path, monkeypatch):
+    base = shutil.copytree(place, tmp_path / "place")
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (base / "studies").symlink_to(tmp_path / "disk" / "deep")
+    found = planned(base)
+    write_plan(found)
+    assert read_plan(base / "studies" / "small").root == base.resolve() == found.root
+    monkeypatch.chdir(base)
+    again = read_plan(Path("../place/studies/small"))
+    assert again.root == base.resolve()
+    job = again.jobs[0]
+    works = {Task.of(job, one, [], None).work for one in (found, again)}
+    assert works == {(tmp_path / "disk" / "deep" / "small" / "work" / job.id).resolve()}
 
 
 def test_a_damaged_plan_and_the_folder_of_another_study_are_named(place, tmp_path):

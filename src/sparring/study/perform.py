@@ -71,8 +71,9 @@ class Task:
         known = plan.by_id
         if len(needs) != len(job.needs) or any(identity not in known for identity in job.needs):
             raise RunError(f"{plan.folder}: the plan does not hold what '{job.title}' needs; run the study again")
-        pairs = zip((known[identity] for identity in job.needs), needs, strict=True)
-        return cls(job, plan.study, plan.root, plan.folder / WORK / job.id, tuple(pairs), progress)
+        places = [place.resolve() for place in needs]
+        pairs = zip((known[identity] for identity in job.needs), places, strict=True)
+        return cls(job, plan.study, plan.root, plan.folder.resolve() / WORK / job.id, tuple(pairs), progress)
 
     # time, over all attempts
 

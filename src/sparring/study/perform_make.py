@@ -41,7 +41,7 @@ def augmented(task: Task) -> dict[str, Any]:
         **_training_rows(task),
     )
     sidecar = output.with_name(f"{ROWS}.yaml")  # rows that are there were made by a call that was cut off behind it
-    record = read_yaml(sidecar) if output.exists() else augment(job, progress=task.tick)
+    record = read_yaml(sidecar) if output.exists() else augment(job, progress=task.tick, anew=True)
     return {"rows": record["rows"], "seconds": task.seconds, "report": record["recipes"]}
 
 

@@ -227,11 +227,7 @@ def _attack(task: Task, victim: Victim, examples: Examples, memory: Memory, temp
     head |= {"labels": list(examples.label_names), "temperature": temperature, "made_of": task.job.data.get("recipe")}
     head |= {name: own[name] for name in ("recipe", "options", "budget", "frozen")}
     record = Record(task.work, own["recipe"] if temperature == 1.0 else f"{own['recipe']}-calibrated", head)
-    try:
-        record.read()
-    except RunError:  # of a model that has been trained anew since
-        for path in record.paths():
-            path.unlink()
+    record.drop_foreign()  # of a model that has been trained anew since
     results = attack(
         victim,
         examples,
