@@ -201,12 +201,12 @@ def test_classes_of_another_domain_are_mapped_by_name(place):
 
 def test_mixtures_bring_their_baselines_and_stay_out_of_equal_passes(place):
     arms = SMALL["arms"] | {
-        "mix": {"mix": {"attacks": ["random-characters"], "epochs": 1}},
+        "mix": {"mix": {"attacks": ["random-characters"]}},
         "union": {"part": {"of": "mix", "name": "union"}},
     }
     found = planned(place, arms=arms, budgets={"epochs": 2, "passes": 4})
     (made,) = of(found, "mix", "mix")
-    assert made.settings["baselines"] == "union" and made.settings["epochs"] == 1
+    assert made.settings["baselines"] == "union" and made.settings["epochs"] == 2
     assert made.settings["max_length"] == 32 and "learning_rate" not in made.settings
     (same,) = of(found, "mix", "union")
     assert same.id == made.id and same.family == "mixture"
@@ -352,7 +352,7 @@ def test_no_value_whatever_its_kind_is_worse_than_an_error(place):
             "pgd": PGD | {"family": "embedding"},
             "rows": {"augment": ROWS["augment"] | {"keep": "all", "budget": 9, "alpha": 0.1, "originals": True}},
             "pre": {"pretrain": {"corpus": "c.txt", "steps": 2, "method": "alum", "settings": {"steps": 2}}},
-            "mix": {"mix": {"attacks": ["deepwordbug"], "epochs": 2}},
+            "mix": {"mix": {"attacks": ["deepwordbug"]}},
             "union": {"part": {"of": "mix", "name": "union"}},
         },
         "evaluate": EVALUATE | {"transfer": ["standard"], "keep_examples": 2},

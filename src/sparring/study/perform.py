@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..data.corpus import Corpus
 from ..data.load import Examples
 from ..errors import DataError, RunError
-from .job import Job
+from .job import MAKES, Job
 from .options import DataSet, Study
-from .plan import Plan, read_plan
+from .plan import RESOURCES, Plan, read_plan, resource_of, sha256_of
 from .sources import Part, anchored, read_part
 
 Progress = Callable[[str, int, int], None]
@@ -47,6 +48,7 @@ def perform(job: Job, folder: Path, needs: Sequence[Path], progress: Progress | 
         "neurons": measure.neurons,
     }
     with task:
+        task.check_resources()
         return kinds[job.kind](task)
 
 
@@ -143,17 +145,43 @@ class Task:
         """The rows, if they are those of the plan. DataError if not."""
         planned = self.job.data.get(name)
         if planned is not None and planned != found.digest:
-            raise DataError(
-                f"{found.origin} has changed since the study was planned; run the study again, which plans it anew"
-            )
+            raise _changed(found.origin)
         return found
+
+    def check_resources(self) -> None:
+        """DataError if a model, corpus or source of words is another one than when the study was planned."""
+        settings = self.job.settings.get("options", self.job.settings)
+        named = {name: str(settings[name]) for name in RESOURCES if settings.get(name)}
+        if self.job.kind in MAKES:
+            named = {"model": self.study.models[self.job.model]} | named
+        for name, source in named.items():
+            planned, found = self.job.data.get(name), anchored(source, self.root)
+            if planned is not None and resource_of(found) != planned:
+                raise _changed(found)
+        for name in ("corpus", "eval_corpus"):
+            if name not in self.job.data:
+                continue
+            if self.job.kind == "pretrain":
+                spec = anchored(str(self.job.settings.get(name, "demo")), self.root)
+                digest = Corpus.open(spec, field=self.job.settings.get("field")).digest
+            else:
+                assert self.study.neurons is not None  # or the plan would have no such job
+                spec = anchored(self.study.neurons.corpus, self.root)
+                digest = sha256_of(Path(spec))
+            if digest != self.job.data[name]:
+                raise _changed(spec)
+
+
+def _changed(source: str) -> DataError:
+    return DataError(f"{source} has changed since the study was planned; run the study again, which plans it anew")
 
 
 def model_folder(place: Path, job: Job) -> Path:
-    """The model in the work folder of a training; a part of it if the job measures one. RunError if it is gone."""
+    """The model in the work folder of a training, or a part of it, for a job that asks it. RunError if it is gone."""
     folder = place / "model"
-    if "part" in job.settings:
-        folder = folder / "baselines" / str(job.settings["part"])
+    part = job.settings.get("part") or job.settings.get("victim_part")
+    if part is not None:
+        folder = folder / "baselines" / str(part)
     if not folder.is_dir():
-        raise RunError(f"the model that '{job.title}' measures is gone: there is no {folder}; run the study again")
+        raise RunError(f"the model that '{job.title}' asks is gone: there is no {folder}; run the study again")
     return folder

@@ -107,7 +107,7 @@ def attacked(task: Task) -> dict[str, Any]:
         temperature = round(temperature, 6)
         warm = _attack(task, victim, examples, memory, temperature)
         result["calibrated"] = _outcome(warm, temperature, own["recipe"])
-    kept = plain.outcomes[: own["keep_examples"]]
+    kept = plain.outcomes[: task.study.keep_examples]
     return result | {"seconds": task.seconds, "examples": [_shown(o, like.label_names) for o in kept]}
 
 

@@ -20,6 +20,8 @@ from .options import Study
 from .read import read_study, study_of
 
 PLAN, STUDY = "plan.json", "study.yaml"
+RESOURCES = ("synonyms", "masked_lm", "tokenizer", "model_config", "model")
+"""Settings that may name files and folders."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,16 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def resource_of(source: str) -> str | None:
+    """Of a file, or of the weights in a folder; None for what is neither, such as a name on the hub."""
+    path = Path(source)
+    if path.is_dir():
+        from ..attack.records import fingerprint
+
+        return fingerprint(source).rsplit(" ", 1)[1]
+    return sha256_of(path) if path.is_file() else None
 
 
 def digest_of(value: Any) -> str:
