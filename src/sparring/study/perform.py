@@ -156,7 +156,7 @@ class Task:
             named = {"model": self.study.models[self.job.model]} | named
         for name, source in named.items():
             planned, found = self.job.data.get(name), anchored(source, self.root)
-            if planned is not None and resource_of(found) != planned:
+            if planned is not None and resource_of(found) not in (None, planned):  # one that is gone is told of later
                 raise _changed(found)
         for name in ("corpus", "eval_corpus"):
             if name not in self.job.data:
