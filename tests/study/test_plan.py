@@ -226,6 +226,26 @@ def test_a_pre_trained_start_is_shared_by_the_arms_that_name_it(place):
     assert {arm.family for arm in found.study.arms.values()} == {"pre-training"}
 
 
+def test_a_mixture_needs_held_out_rows_and_its_part_may_be_a_victim(place):
+    arms = {
+        "mix": {"mix": {"attacks": ["random-characters"]}},
+        "union": {"part": {"of": "mix", "name": "union"}},
+        "rows": {"augment": ROWS["augment"] | {"victim": "union"}},
+    }
+    found = planned(place, arms=arms)
+    (rows,) = of(found, "augment", "rows")
+    assert rows.settings["victim_part"] == "union" and rows.needs == (of(found, "mix", "mix")[0].id,)
+    with pytest.raises(SettingError, match="calibrated on held-out rows"):
+        planned(place, arms=arms, data={"toy": {"train": "train.csv", "test": "test.csv"}})
+
+
+def test_how_often_work_is_saved_and_shown_is_no_other_work(place):
+    evaluate = EVALUATE | {"keep_examples": 3}
+    first = planned(place, evaluate=evaluate)
+    second = planned(place, train=SMALL["train"] | {"save_every": 7, "keep": 1}, evaluate=EVALUATE)
+    assert [job.id for job in first.jobs] == [job.id for job in second.jobs]
+
+
 # plan.json
 
 
@@ -318,6 +338,7 @@ HEAD = "name: small\nmodels: {tiny: base}\ndata:\n  toy: {train: train.csv, test
         ("arms: {a: {}}\nbudgets: [passes]\n", 6, "how many passes"),
         ("arms: {a: {}}\nbudgets: {epochs: 0}\n", 6, "'epochs' is 0; give a number above 0"),
         ("arms: {a: {train: {epochs: 5}}}\nbudgets: {epochs: 3}\n", 5, "`budgets` makes all arms equal"),
+        ("arms:\n  a: {mix: {attacks: pwws, epochs: 5}}\nbudgets: {epochs: 3}\n", 6, "`budgets` makes all arms equal"),
         ("arms: {a: {}}\nseeds: [0, 0]\n", 6, "each number once"),
         ("arms: {a: {}}\nseeds: [0, x\n", 7, "not valid YAML"),
         ("arms: {a: {}}\ntrain: {learning_rate: .inf}\n", 6, "not a finite number"),
