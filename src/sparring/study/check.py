@@ -139,7 +139,8 @@ def mixture(study: Study, arm: Arm, epochs: float | None = None) -> Mix:
 def saving_of(study: Study, arm: Arm, kind: str) -> dict[str, Any]:
     """How often the training of an arm is saved, which no job's identity knows."""
     given = arm.pretrain if kind == "pretrain" else vars(mixture(study, arm)) if arm.mix else merged(study, arm)
-    return {name: given[name] for name in SAVING if name in (given or {})}
+    given = given or {}
+    return {name: given[name] for name in SAVING if name in given}
 
 
 def embedding_attack(study: Study) -> tuple[EmbeddingAttack, int]:

@@ -211,7 +211,7 @@ class _Runner:
         work = self.folder / WORK / job.id
         noted = read_progress(work)
         memory = "; if memory ran out, use fewer --workers" if "SIGKILL" in death else ""
-        peaks = {name: noted[name] for name in ("peak_memory", "gpu_peak_memory") if name in noted}
+        peaks: dict[str, Any] = {name: noted[name] for name in ("peak_memory", "gpu_peak_memory") if name in noted}
         message = f"the worker {death}, at each of {_TRIES} attempts{memory}; what it printed is in {work / LOG}"
         line = line_of(
             job,

@@ -313,7 +313,7 @@ class _Planner:
 
     def _resources(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Of files and folders that settings name."""
-        found = {}
+        found: dict[str, str] = {}
         for name in RESOURCES:
             value = settings.get(name)
             digest = _resource(anchored(str(value), self.root)) if value else None
