@@ -16,7 +16,7 @@ from sparring.study import perform_make
 from sparring.study.perform import model_folder, perform
 from sparring.study.plan import plan, read_plan, write_plan
 
-MIX = {"epochs": 1, "attack_epochs": 1}
+MIX = {"attack_epochs": 1}
 ARMS = {
     "standard": {"family": "baseline"},
     "pgd": {"train": {"method": "pgd", "settings": {"steps": 1}}},

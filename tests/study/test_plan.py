@@ -14,6 +14,7 @@ from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS
 from sparring.study.block import Block
 from sparring.study.options import Study
+from sparring.study.perform import Task
 from sparring.study.plan import plan, read_plan, write_plan
 from sparring.study.read import read_study, study_of
 from sparring.study.sources import drawn, read_cross, read_part
@@ -200,12 +201,12 @@ def test_classes_of_another_domain_are_mapped_by_name(place):
 
 def test_mixtures_bring_their_baselines_and_stay_out_of_equal_passes(place):
     arms = SMALL["arms"] | {
-        "mix": {"mix": {"attacks": ["random-characters"], "epochs": 1}},
+        "mix": {"mix": {"attacks": ["random-characters"]}},
         "union": {"part": {"of": "mix", "name": "union"}},
     }
     found = planned(place, arms=arms, budgets={"epochs": 2, "passes": 4})
     (made,) = of(found, "mix", "mix")
-    assert made.settings["baselines"] == "union" and made.settings["epochs"] == 1
+    assert made.settings["baselines"] == "union" and made.settings["epochs"] == 2
     assert made.settings["max_length"] == 32 and "learning_rate" not in made.settings
     (same,) = of(found, "mix", "union")
     assert same.id == made.id and same.family == "mixture"
@@ -225,6 +226,26 @@ def test_a_pre_trained_start_is_shared_by_the_arms_that_name_it(place):
     assert {arm.family for arm in found.study.arms.values()} == {"pre-training"}
 
 
+def test_a_mixture_needs_held_out_rows_and_its_part_may_be_a_victim(place):
+    arms = {
+        "mix": {"mix": {"attacks": ["random-characters"]}},
+        "union": {"part": {"of": "mix", "name": "union"}},
+        "rows": {"augment": ROWS["augment"] | {"victim": "union"}},
+    }
+    found = planned(place, arms=arms)
+    (rows,) = of(found, "augment", "rows")
+    assert rows.settings["victim_part"] == "union" and rows.needs == (of(found, "mix", "mix")[0].id,)
+    with pytest.raises(SettingError, match="calibrated on held-out rows"):
+        planned(place, arms=arms, data={"toy": {"train": "train.csv", "test": "test.csv"}})
+
+
+def test_how_often_work_is_saved_and_shown_is_no_other_work(place):
+    evaluate = EVALUATE | {"keep_examples": 3}
+    first = planned(place, evaluate=evaluate)
+    second = planned(place, train=SMALL["train"] | {"save_every": 7, "keep": 1}, evaluate=EVALUATE)
+    assert [job.id for job in first.jobs] == [job.id for job in second.jobs]
+
+
 # plan.json
 
 
@@ -239,6 +260,21 @@ def test_a_plan_is_written_and_read_without_data(place, tmp_path):
     assert again.root.resolve() == base.resolve()
     shutil.move(base, tmp_path / "moved")
     assert read_plan(tmp_path / "moved" / "studies" / "small").root.resolve() == (tmp_path / "moved").resolve()
+
+
+def test_an_output_folder_behind_a_link_and_another_spelling_lead_to_the_same_files(place, tmp_path, monkeypatch):
+    base = shutil.copytree(place, tmp_path / "place")
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (base / "studies").symlink_to(tmp_path / "disk" / "deep")
+    found = planned(base)
+    write_plan(found)
+    assert read_plan(base / "studies" / "small").root == base.resolve() == found.root
+    monkeypatch.chdir(base)
+    again = read_plan(Path("../place/studies/small"))
+    assert again.root == base.resolve()
+    job = again.jobs[0]
+    works = {Task.of(job, one, [], None).work for one in (found, again)}
+    assert works == {(tmp_path / "disk" / "deep" / "small" / "work" / job.id).resolve()}
 
 
 def test_a_damaged_plan_and_the_folder_of_another_study_are_named(place, tmp_path):
@@ -302,6 +338,7 @@ HEAD = "name: small\nmodels: {tiny: base}\ndata:\n  toy: {train: train.csv, test
         ("arms: {a: {}}\nbudgets: [passes]\n", 6, "how many passes"),
         ("arms: {a: {}}\nbudgets: {epochs: 0}\n", 6, "'epochs' is 0; give a number above 0"),
         ("arms: {a: {train: {epochs: 5}}}\nbudgets: {epochs: 3}\n", 5, "`budgets` makes all arms equal"),
+        ("arms:\n  a: {mix: {attacks: pwws, epochs: 5}}\nbudgets: {epochs: 3}\n", 6, "`budgets` makes all arms equal"),
         ("arms: {a: {}}\nseeds: [0, 0]\n", 6, "each number once"),
         ("arms: {a: {}}\nseeds: [0, x\n", 7, "not valid YAML"),
         ("arms: {a: {}}\ntrain: {learning_rate: .inf}\n", 6, "not a finite number"),
@@ -336,7 +373,7 @@ def test_no_value_whatever_its_kind_is_worse_than_an_error(place):
             "pgd": PGD | {"family": "embedding"},
             "rows": {"augment": ROWS["augment"] | {"keep": "all", "budget": 9, "alpha": 0.1, "originals": True}},
             "pre": {"pretrain": {"corpus": "c.txt", "steps": 2, "method": "alum", "settings": {"steps": 2}}},
-            "mix": {"mix": {"attacks": ["deepwordbug"], "epochs": 2}},
+            "mix": {"mix": {"attacks": ["deepwordbug"]}},
             "union": {"part": {"of": "mix", "name": "union"}},
         },
         "evaluate": EVALUATE | {"transfer": ["standard"], "keep_examples": 2},

@@ -51,6 +51,14 @@ class Record:
                 done.setdefault(outcome.row, outcome)
         return done
 
+    def drop_foreign(self) -> None:
+        """Delete the files if they belong to another attack or are damaged."""
+        try:
+            self.read()
+        except RunError:
+            for path in self.paths():
+                path.unlink()
+
     def writer(self, rank: int) -> "Writer":
         """Appends lines to this process's file; a line that a crash cut off is dropped first."""
         path = self.folder / (f"{self.name}.{rank}.jsonl" if rank else f"{self.name}.jsonl")

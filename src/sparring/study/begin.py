@@ -86,8 +86,9 @@ def facts_of(
 def _sources(data: str) -> dict[str, Any]:
     """Where train, dev and test are: siblings of a train file, files of a folder, or shares of one file."""
     if data == "demo" or data in TASKS or data.startswith("hub:"):
-        shares = {} if has_split(data, "test") or has_split(data, "dev") else {"test_share": 0.2}
-        return {"train": data, **shares}
+        test, dev = has_split(data, "test"), has_split(data, "dev")
+        shares = {} if dev and test else {"dev_share": 0.1}  # without a test split, dev is measured on
+        return {"train": data, **shares, **({} if test or dev else {"test_share": 0.2})}
     path = Path(data)
     if path.is_dir():
         found = _siblings(path)
@@ -106,7 +107,7 @@ def _siblings(folder: Path) -> dict[str, str]:
 
 
 def _completed(found: Mapping[str, str]) -> dict[str, Any]:
-    shares = {} if "test" in found else {"test_share": 0.2}
+    shares = {f"{part}_share": share for part, share in (("dev", 0.1), ("test", 0.2)) if part not in found}
     return {part: found[part] for part in _PARTS if part in found} | shares
 
 

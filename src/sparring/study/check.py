@@ -29,6 +29,9 @@ AUGMENT = ("recipes", "ratio", "keep", "labels", "alpha", "budget", "originals",
 OPTIONS = ("synonyms", "masked_lm", "without")
 """Settings of `augment` that go to its recipes."""
 
+SAVING = ("save_every", "keep")
+"""Settings of trainings that decide nothing but what is lost when they are cut off."""
+
 
 def check(study: Study, block: Block) -> None:
     """SettingError, with its line, for a method, recipe or setting that there is none of."""
@@ -131,6 +134,13 @@ def mixture(study: Study, arm: Arm, epochs: float | None = None) -> Mix:
     parts = [other.part[1] for other in study.arms.values() if other.part is not None and other.part[0] == arm.name]
     wanted = [name for name in dict.fromkeys([*found.compared, *parts])]
     return parse(Mix, {**given, **arm.mix, "baselines": ",".join(wanted) or None})
+
+
+def saving_of(study: Study, arm: Arm, kind: str) -> dict[str, Any]:
+    """How often the training of an arm is saved, which no job's identity knows."""
+    given = arm.pretrain if kind == "pretrain" else vars(mixture(study, arm)) if arm.mix else merged(study, arm)
+    given = given or {}
+    return {name: given[name] for name in SAVING if name in given}
 
 
 def embedding_attack(study: Study) -> tuple[EmbeddingAttack, int]:

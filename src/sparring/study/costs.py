@@ -16,12 +16,15 @@ def costs_of(jobs: Sequence[Job], records: Records) -> tuple[Cost, ...]:
     """Of every arm whose training is done for one seed at least.
 
     Seconds are those of the training and of all it needs: rows made before, the victim that they were made against,
-    pre-training. Passes leave the victim out, whose training is another arm's; peak memory is the largest of all.
+    pre-training. Passes leave the victim out, whose training is another arm's. Peak memory is the largest of all: the
+    GPU's where one was used, else main memory. Parts of a mixture have no cost of their own: what is known is that of
+    the whole, which is the arm's that trains it.
     """
+    parts = {job.arm for job in jobs if "part" in job.settings}
     by_id, done = {job.id: job for job in jobs}, records.done
     trained: dict[tuple[Group, str], dict[int, Job]] = {}
     for job in jobs:
-        if job.kind in ("train", "mix"):
+        if job.kind in ("train", "mix") and job.arm not in parts:
             trained.setdefault((group_of(job), job.arm), {})[job.seed] = job
     found = []
     for (group, arm), by_seed in trained.items():
@@ -72,7 +75,11 @@ def _passes(chain: Sequence[Job], done: Mapping[str, Any]) -> float | None:
 
 
 def _memory(chain: Sequence[Job], done: Mapping[str, Any]) -> float | None:
-    found = [(done[job.id].get("cost") or {}).get("peak_memory") for job in chain]
+    costs = [done[job.id].get("cost") or {} for job in chain]
+    used = [float(peak) for cost in costs if isinstance(peak := cost.get("gpu_peak_memory"), int | float)]
+    if used:
+        return max(used)
+    found = [cost.get("peak_memory") for cost in costs]
     known = [float(value) for value in found if isinstance(value, int | float)]
     return max(known) if len(known) == len(found) else None
 

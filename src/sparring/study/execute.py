@@ -211,12 +211,13 @@ class _Runner:
         work = self.folder / WORK / job.id
         noted = read_progress(work)
         memory = "; if memory ran out, use fewer --workers" if "SIGKILL" in death else ""
+        peaks: dict[str, Any] = {name: noted[name] for name in ("peak_memory", "gpu_peak_memory") if name in noted}
         message = f"the worker {death}, at each of {_TRIES} attempts{memory}; what it printed is in {work / LOG}"
         line = line_of(
             job,
             result=None,
             error={"type": "WorkerDied", "message": message},
-            cost={"seconds": round(seconds, 2), "peak_memory": noted.get("peak_memory")},
+            cost={"seconds": round(seconds, 2), "peak_memory": None, **peaks},
             threads=self.pool.threads,
             started=str(noted.get("started", now())),
         )

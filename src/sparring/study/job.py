@@ -23,7 +23,8 @@ FORMAT = 1
 class Job:
     """What is done, with what, and where its record belongs in tables.
 
-    Labels (`arm`, `family`, `budget`) are not hashed: arms that share a piece of work share its record.
+    Labels (`arm`, `family`, `budget`; of pre-training also `dataset`) are not hashed: arms that share a piece of work
+    share its record.
     """
 
     kind: Kind
@@ -51,7 +52,8 @@ class Job:
     @cached_property
     def id(self) -> str:
         """16 hex digits over all that decides the result; the same on every machine."""
-        decides = {name: value for name, value in asdict(self).items() if name not in ("arm", "family", "budget")}
+        labels = ("arm", "family", "budget", *(("dataset",) if self.kind == "pretrain" else ()))
+        decides = {name: value for name, value in asdict(self).items() if name not in labels}
         text = json.dumps({**decides, "format": FORMAT}, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -19,6 +19,7 @@ from ..train.pretrain_options import Pretrain
 from .check import (
     AUGMENT,
     OPTIONS,
+    SAVING,
     augment_of,
     embedding_attack,
     merged,
@@ -33,7 +34,7 @@ from .check import (
 )
 from .job import MAKES, Job, Kind
 from .options import Arm, Study, changed, plain
-from .plan import digest_of, sha256_of
+from .plan import RESOURCES, digest_of, resource_of, sha256_of
 from .sources import anchored, drawn, read_cross, read_part
 
 
@@ -134,7 +135,7 @@ class _Planner:
             given["epochs"] = self.study.budgets["epochs"]
         tuning = parse(FineTune, given)
         self._check_online(arm, tuning, place)
-        settings = changed(tuning, "model", "data", "eval_data", "text", "label", "limit", "output", "seed")
+        settings = changed(tuning, "model", "data", "eval_data", "text", "label", "limit", "output", "seed", *SAVING)
         data = self._data(place, "train", "dev") | self._resources(settings)
         data |= self._attack(arm.name, "online", settings, lambda: _said(sampler_of(settings, self.root, 0)))
         return self._job("train", "model", place, arm, {**settings, **seen}, data, needs)
@@ -142,10 +143,15 @@ class _Planner:
     def _mixed(self, place: _Place, arm: Arm, needs: tuple[str, ...]) -> Job:
         if self.rows[place.dataset].metric == "pearson":
             raise SettingError(f"arm '{arm.name}': a mixture needs classes, and '{place.dataset}' has quantities")
+        if "dev" not in self.rows[place.dataset].digests:  # or it would hold out rows that other arms train on
+            raise SettingError(
+                f"arm '{arm.name}': a mixture is calibrated on held-out rows, and '{place.dataset}' has none; add "
+                "`dev: FILE` or `dev_share: 0.1` to it"
+            )
         found = mixture(self.study, arm, self.study.budgets.get("epochs"))
         own = {"synonyms": found.synonyms, "masked_lm": found.masked_lm}
         options = {name: value for name, value in own.items() if value} | {"without": _names(found.without)}
-        settings = changed(found, "model", "data", "eval_data", "text", "label", "limit", "output", "seed")
+        settings = changed(found, "model", "data", "eval_data", "text", "label", "limit", "output", "seed", *SAVING)
         data = self._data(place, "train", "dev") | self._resources(settings)
         makes = [partial(recipe_of, name, options, self.root, 0) for name in found.known_attacks]
         data |= self._attack(arm.name, "mix", [found.known_attacks, options], lambda: [_said(make()) for make in makes])
@@ -166,13 +172,15 @@ class _Planner:
         settings |= {name: plain(arm.augment[name]) for name in OPTIONS if arm.augment.get(name)}
         data = self._data(place, "train") | self._resources(settings)
         data |= self._attack(arm.name, "augment", settings, lambda: ways_of(found))
+        part = self.study.arms[victim].part if victim is not None else None
+        settings |= {} if part is None else {"victim_part": part[1]}
         return self._job("augment", "rows", place, arm, settings, data, needs)
 
     def _pretrained(self, place: _Place, arm: Arm) -> Job:
         assert arm.pretrain is not None  # asked of such arms alone
         found = pretraining_method(arm.pretrain)
         given = {**arm.pretrain, "settings": own_settings(found), "preset": "default"}
-        settings = changed(parse(Pretrain, given), "output", "seed")
+        settings = changed(parse(Pretrain, given), "output", "seed", *SAVING)
         data = {}
         for name in ("corpus", "eval_corpus"):
             spec = given.get(name, "demo" if name == "corpus" else None)
@@ -215,14 +223,13 @@ class _Planner:
             "budget": attacks.budget,
             "frozen": list(attacks.frozen),
             "calibrated": attacks.calibrated,
-            "keep_examples": self.study.keep_examples,
         }
 
     def _neurons(self, place: _Place, arm: Arm, model: Job, part: dict[str, str]) -> None:
         assert self.study.neurons is not None  # asked of such studies alone
         corpus = Path(anchored(self.study.neurons.corpus, self.root))
         settings = {**changed(neuron_settings(self.study.neurons.settings, str(corpus)), "corpus"), **part}
-        self._job("neurons", corpus.stem, place, arm, settings, {"corpus": _sha256(corpus)}, (model.id,))
+        self._job("neurons", corpus.stem, place, arm, settings, {"corpus": sha256_of(corpus)}, (model.id,))
 
     def _transferred(self, place: _Place, arms: list[Arm], attacks: Mapping[tuple[str, str], Job]) -> None:
         for source in self.study.transfer:
@@ -306,14 +313,11 @@ class _Planner:
 
     def _resources(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Of files and folders that settings name."""
-        found = {}
-        for name in ("synonyms", "masked_lm", "tokenizer", "model_config", "model"):
+        found: dict[str, str] = {}
+        for name in RESOURCES:
             value = settings.get(name)
-            path = Path(anchored(str(value), self.root)) if value else None
-            if path is not None and path.is_file():
-                found[name] = _sha256(path)
-            elif path is not None and path.is_dir():
-                found[name] = fingerprint(str(path)).rsplit(" ", 1)[1]
+            digest = _resource(anchored(str(value), self.root)) if value else None
+            found |= {} if digest is None else {name: digest}
         return found
 
     def _attack(self, arm: str, name: str, settings: Any, make: Callable[[], Any]) -> dict[str, str]:
@@ -362,8 +366,8 @@ def _said(recipe: Recipe | None) -> Any:
 
 
 @cache
-def _sha256(path: Path) -> str:
-    return sha256_of(path)
+def _resource(source: str) -> str | None:
+    return resource_of(source)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

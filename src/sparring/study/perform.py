@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..data.corpus import Corpus
 from ..data.load import Examples
 from ..errors import DataError, RunError
-from .job import Job
+from .job import MAKES, Job
 from .options import DataSet, Study
-from .plan import Plan, read_plan
+from .plan import RESOURCES, Plan, read_plan, resource_of, sha256_of
 from .sources import Part, anchored, read_part
 
 Progress = Callable[[str, int, int], None]
@@ -47,6 +48,7 @@ def perform(job: Job, folder: Path, needs: Sequence[Path], progress: Progress | 
         "neurons": measure.neurons,
     }
     with task:
+        task.check_resources()
         return kinds[job.kind](task)
 
 
@@ -71,8 +73,9 @@ class Task:
         known = plan.by_id
         if len(needs) != len(job.needs) or any(identity not in known for identity in job.needs):
             raise RunError(f"{plan.folder}: the plan does not hold what '{job.title}' needs; run the study again")
-        pairs = zip((known[identity] for identity in job.needs), needs, strict=True)
-        return cls(job, plan.study, plan.root, plan.folder / WORK / job.id, tuple(pairs), progress)
+        places = [place.resolve() for place in needs]
+        pairs = zip((known[identity] for identity in job.needs), places, strict=True)
+        return cls(job, plan.study, plan.root, plan.folder.resolve() / WORK / job.id, tuple(pairs), progress)
 
     # time, over all attempts
 
@@ -142,17 +145,43 @@ class Task:
         """The rows, if they are those of the plan. DataError if not."""
         planned = self.job.data.get(name)
         if planned is not None and planned != found.digest:
-            raise DataError(
-                f"{found.origin} has changed since the study was planned; run the study again, which plans it anew"
-            )
+            raise _changed(found.origin)
         return found
+
+    def check_resources(self) -> None:
+        """DataError if a model, corpus or source of words is another one than when the study was planned."""
+        settings = self.job.settings.get("options", self.job.settings)
+        named = {name: str(settings[name]) for name in RESOURCES if settings.get(name)}
+        if self.job.kind in MAKES:
+            named = {"model": self.study.models[self.job.model]} | named
+        for name, source in named.items():
+            planned, found = self.job.data.get(name), anchored(source, self.root)
+            if planned is not None and resource_of(found) not in (None, planned):  # one that is gone is told of later
+                raise _changed(found)
+        for name in ("corpus", "eval_corpus"):
+            if name not in self.job.data:
+                continue
+            if self.job.kind == "pretrain":
+                spec = anchored(str(self.job.settings.get(name, "demo")), self.root)
+                digest = Corpus.open(spec, field=self.job.settings.get("field")).digest
+            else:
+                assert self.study.neurons is not None  # or the plan would have no such job
+                spec = anchored(self.study.neurons.corpus, self.root)
+                digest = sha256_of(Path(spec))
+            if digest != self.job.data[name]:
+                raise _changed(spec)
+
+
+def _changed(source: str) -> DataError:
+    return DataError(f"{source} has changed since the study was planned; run the study again, which plans it anew")
 
 
 def model_folder(place: Path, job: Job) -> Path:
-    """The model in the work folder of a training; a part of it if the job measures one. RunError if it is gone."""
+    """The model in the work folder of a training, or a part of it, for a job that asks it. RunError if it is gone."""
     folder = place / "model"
-    if "part" in job.settings:
-        folder = folder / "baselines" / str(job.settings["part"])
+    part = job.settings.get("part") or job.settings.get("victim_part")
+    if part is not None:
+        folder = folder / "baselines" / str(part)
     if not folder.is_dir():
-        raise RunError(f"the model that '{job.title}' measures is gone: there is no {folder}; run the study again")
+        raise RunError(f"the model that '{job.title}' asks is gone: there is no {folder}; run the study again")
     return folder

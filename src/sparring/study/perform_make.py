@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from ..train.mix_options import Mix
 from ..train.options import FineTune
 from ..train.pretrain import pretrain
 from ..train.pretrain_options import Pretrain
-from .check import anchored_options, augment_of
-from .perform import Task
+from .check import anchored_options, augment_of, saving_of
+from .perform import Task, model_folder
 from .sources import anchored, write_rows
 
 ROWS, MODEL, PARTS = "rows.csv", "model", "parts"
@@ -31,23 +32,24 @@ ROWS, MODEL, PARTS = "rows.csv", "model", "parts"
 
 def augmented(task: Task) -> dict[str, Any]:
     """Rows made before training, in rows.csv."""
-    output, victim = task.work / ROWS, task.made("train") or task.made("mix")
+    output, place = task.work / ROWS, task.made("train") or task.made("mix")
+    victim = None if place is None else model_folder(place, task.job)
     job = augment_of(
         task.job.settings,
         task.root,
         output=output,
-        model=None if victim is None else str(victim / MODEL),
+        model=None if victim is None else str(victim),
         seed=task.job.seed,
         **_training_rows(task),
     )
     sidecar = output.with_name(f"{ROWS}.yaml")  # rows that are there were made by a call that was cut off behind it
-    record = read_yaml(sidecar) if output.exists() else augment(job, progress=task.tick)
+    record = read_yaml(sidecar) if output.exists() else augment(job, progress=task.tick, anew=True)
     return {"rows": record["rows"], "seconds": task.seconds, "report": record["recipes"]}
 
 
 def pretrained(task: Task) -> dict[str, Any]:
     """A language model, in model/."""
-    output, given = task.work / MODEL, dict(task.job.settings)
+    output, given = task.work / MODEL, {**task.job.settings, **_saving(task)}
     scratch = any(given.get(name) for name in ("family", "size", "model_config"))
     given |= {} if scratch or given.get("model") else {"model": task.model}
     for name in ("corpus", "eval_corpus", "model", "model_config", "tokenizer"):
@@ -69,7 +71,7 @@ def pretrained(task: Task) -> dict[str, Any]:
 
 def trained(task: Task) -> dict[str, Any]:
     """A classifier, in model/."""
-    output, given = task.work / MODEL, dict(task.job.settings)
+    output, given = task.work / MODEL, {**task.job.settings, **_saving(task)}
     rounds, rows, source = given.pop("rounds", None), task.made("augment"), task.made("pretrain")
     where = _training_rows(task)
     if rows is not None:
@@ -116,7 +118,7 @@ def mixed(task: Task) -> dict[str, Any]:
     settings = parse(
         Mix,
         {
-            **anchored_options(task.job.settings, task.root),
+            **anchored_options({**task.job.settings, **_saving(task)}, task.root),
             **where,
             "model": str(source / MODEL) if source is not None else task.model,
             "eval_data": _held_out_rows(task),
@@ -149,6 +151,12 @@ def mixed(task: Task) -> dict[str, Any]:
     }
 
 
+def _saving(task: Task) -> dict[str, Any]:
+    arms = task.study.arms
+    arm = arms[task.job.arm]
+    return saving_of(task.study, arm if arm.part is None else arms[arm.part[0]], task.job.kind)
+
+
 # rows
 
 
@@ -162,12 +170,15 @@ def _training_rows(task: Task) -> dict[str, Any]:
 
 
 def _held_out_rows(task: Task) -> str | None:
+    """Held-out rows, under the names that the columns of the training rows have where files have names of their own."""
     spec = task.spec
     if "dev" not in task.job.data:
         return None
-    if spec.dev_share:
-        return str(_written(task, task.rows("dev", like=task.rows("train")), "dev")["data"])
-    return anchored(spec.dev or spec.train, task.root)
+    if spec.dev or spec.dev_share or spec.test_share or task.made("augment") is not None:
+        train = task.rows("train")
+        rows = replace(task.rows("dev", like=train), columns=train.columns)
+        return str(_written(task, rows, "dev")["data"])
+    return anchored(spec.train, task.root)
 
 
 def _written(task: Task, rows: Examples, part: str) -> dict[str, Any]:
@@ -213,12 +224,16 @@ def _drop_checkpoints(output: Path) -> None:
 
 
 def _cost(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Steps, passes and seconds. A run that was resumed counts passes from there: as many a step before."""
+    """Steps, passes and seconds. A run that was resumed counts passes from there: as many a step before.
+
+    Passes are None where it was resumed behind its last step.
+    """
     steps, passes, since = metrics["steps"], metrics["forward_passes"], metrics.get("resumed_from")
     found = {"steps": steps, "passes": passes, "train_seconds": metrics["train_seconds"]}
     if since is not None:
         done = steps - int(str(since).rsplit("-", 1)[1])
-        found |= {"passes": round(passes * steps / max(done, 1)), "train_seconds": task.seconds, "resumed_from": since}
+        known = round(passes * steps / done) if done > 0 else None  # nothing was left to do, and nobody counted
+        found |= {"passes": known, "train_seconds": task.seconds, "resumed_from": since}
     return {**found, "precision": metrics["precision"]}
 
 

@@ -107,7 +107,7 @@ def attacked(task: Task) -> dict[str, Any]:
         temperature = round(temperature, 6)
         warm = _attack(task, victim, examples, memory, temperature)
         result["calibrated"] = _outcome(warm, temperature, own["recipe"])
-    kept = plain.outcomes[: own["keep_examples"]]
+    kept = plain.outcomes[: task.study.keep_examples]
     return result | {"seconds": task.seconds, "examples": [_shown(o, like.label_names) for o in kept]}
 
 
@@ -227,11 +227,7 @@ def _attack(task: Task, victim: Victim, examples: Examples, memory: Memory, temp
     head |= {"labels": list(examples.label_names), "temperature": temperature, "made_of": task.job.data.get("recipe")}
     head |= {name: own[name] for name in ("recipe", "options", "budget", "frozen")}
     record = Record(task.work, own["recipe"] if temperature == 1.0 else f"{own['recipe']}-calibrated", head)
-    try:
-        record.read()
-    except RunError:  # of a model that has been trained anew since
-        for path in record.paths():
-            path.unlink()
+    record.drop_foreign()  # of a model that has been trained anew since
     results = attack(
         victim,
         examples,

@@ -20,6 +20,8 @@ from .options import Study
 from .read import read_study, study_of
 
 PLAN, STUDY = "plan.json", "study.yaml"
+RESOURCES = ("synonyms", "masked_lm", "tokenizer", "model_config", "model")
+"""Settings that may name files and folders."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Plan:
     """The same identity may occur twice under other labels: arms that share work."""
     folder: Path
     root: Path
-    """Where relative paths of study.yaml begin."""
+    """Where relative paths of study.yaml begin, resolved: runs go on only with the paths that they began with."""
     notes: tuple[str, ...] = ()
     """Sentences for people: what was inferred or left out."""
     source: Path | None = None
@@ -48,9 +50,9 @@ def plan(path: Path) -> Plan:
     from .jobs import jobs_of  # reads data with what loads torch
 
     study = read_study(path)
-    root = path.parent
+    root = path.parent.resolve()  # one spelling of every path, whatever the folder is called from
     jobs, notes = jobs_of(study, root)
-    return Plan(study, jobs, root / study.output, root, notes, path)
+    return Plan(study, jobs, path.parent / study.output, root, notes, path)
 
 
 def folder_of(path: Path) -> Path:
@@ -75,7 +77,7 @@ def write_plan(found: Plan) -> None:
         )
     content = {
         "study": found.study.write(),
-        "root": os.path.relpath(found.root.resolve(), found.folder.resolve()),
+        "root": os.path.relpath(found.root, found.folder.resolve()),
         "notes": list(found.notes),
     }
     lines = [json.dumps(job.write(), ensure_ascii=True, allow_nan=False, sort_keys=True) for job in found.jobs]
@@ -92,7 +94,7 @@ def read_plan(folder: Path) -> Plan:
         content = json.loads(path.read_text(encoding="utf-8"))
         study = study_of(Block.of(content["study"], str(path)))
         jobs = tuple(Job.read(values) for values in content["jobs"])
-        root = Path(os.path.normpath(folder / content["root"]))
+        root = (folder.resolve() / content["root"]).resolve()
         return Plan(study, jobs, folder, root, tuple(content.get("notes", ())))
     except FileNotFoundError:
         raise RunError(
@@ -113,6 +115,16 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
+
+
+def resource_of(source: str) -> str | None:
+    """Of a file, or of the weights in a folder; None for what is neither, such as a name on the hub."""
+    path = Path(source)
+    if path.is_dir():
+        from ..attack.records import fingerprint
+
+        return fingerprint(source).rsplit(" ", 1)[1]
+    return sha256_of(path) if path.is_file() else None
 
 
 def digest_of(value: Any) -> str:

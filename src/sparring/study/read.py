@@ -202,7 +202,7 @@ def _part(block: Block) -> tuple[str, str]:
 def _check_arms(arms: Mapping[str, Arm], block: Block) -> None:
     blocks = block.blocks("arms")
     for name, arm in arms.items():
-        others = [other for other, found in arms.items() if other != name and found.part is None]
+        others = [other for other in arms if other != name]
         if arm.victim is not None and arm.victim not in others:
             inner = blocks[name].block("augment")
             assert inner is not None  # that is where the victim was found
@@ -261,6 +261,8 @@ def _budgets(block: Block, train: Mapping[str, Any], arms: Mapping[str, Arm]) ->
         raise block.error("budgets", "'budgets' is empty; name epochs, passes, or both")
     owners = [("train", train, block.block("train"))]
     owners += [(f"arm '{name}'", arm.train, block.blocks("arms")[name].block("train")) for name, arm in arms.items()]
+    mixtures = [(name, arm.mix) for name, arm in arms.items() if arm.mix is not None]
+    owners += [(f"arm '{name}'", settings, block.blocks("arms")[name].block("mix")) for name, settings in mixtures]
     for owner, settings, inside in owners:
         for key in ("epochs", "max_steps"):
             same = owner == "train" and key == "epochs" and amounts.get("epochs") in (None, settings.get(key))

@@ -2,7 +2,7 @@
 
 {"job": identity, "status": "done" | "failed", "title", "kind", "name", "arm", "family", "budget", "dataset", "model",
  "seed", "settings", "data", "needs", "result": {...} | null, "error": {"type", "message"} | null,
- "cost": {"seconds", "peak_memory"}, "environment": {...}, "started", "ended"}
+ "cost": {"seconds", "peak_memory", "gpu_peak_memory" where one is used}, "environment": {...}, "started", "ended"}
 
 Of several lines of a job the last one that is done counts, else the last one.
 """
@@ -58,6 +58,8 @@ def read_records(path: Path) -> Records:
                 raise ValueError(f"status {status!r}, job {identity!r}")
             if status == "done" and not isinstance(record["result"], dict):
                 raise ValueError("it is done and has no result")
+            if status == "failed" and not all(isinstance(record["error"][name], str) for name in ("type", "message")):
+                raise ValueError("it failed and does not say why")
         except (ValueError, KeyError, TypeError) as error:
             damaged.append(f"{path}, line {number}, is damaged and left out: {type(error).__name__}: {error}")
             continue

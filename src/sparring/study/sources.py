@@ -4,6 +4,7 @@ Draws have fixed seeds, so that every arm, seed and machine sees the same rows, 
 """
 
 import json
+import os
 from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
@@ -28,6 +29,10 @@ def anchored(source: str, root: Path) -> str:
 
     Several, separated by commas, are anchored one by one, as are globs.
     """
+    if source.startswith("~"):
+        if "," in source and not _exists(Path(os.path.expanduser(source))):  # noqa: PTH111
+            return ",".join(anchored(part.strip(), root) for part in source.split(","))
+        source = os.path.expanduser(source)  # noqa: PTH111  # a home that is not there is left as it is
     if source == "demo" or source in TASKS or source.startswith("hub:") or Path(source).is_absolute():
         return source
     if _exists(root / source):
@@ -71,7 +76,7 @@ def read_part(spec: DataSet, part: Part, root: Path, *, like: Examples | None = 
         return load(anchored(spec.train, root), split="train", like=like, limit=spec.limit, **given)
     named = spec.dev if part == "dev" else spec.test
     source = anchored(named or spec.train, root)
-    split = part if has_split(source, part) or not has_split(source, "dev") else "dev"
+    split = _measured_on(spec, root)[1] if part == "test" else "dev"
     if named is None and not has_split(source, split):
         if part == "dev":
             return None
@@ -79,6 +84,14 @@ def read_part(spec: DataSet, part: Part, root: Path, *, like: Examples | None = 
             f"{spec.train}: there is nothing to measure on; add `test: FILE`, or `test_share: 0.2` to hold out a part "
             "of the training rows"
         )
+    if part == "dev" and spec.test_share is None and _measured_on(spec, root) == (source, split):
+        if named is None:  # its only held-out rows are measured on
+            return None
+        if split == "dev" and has_split(source, "dev"):
+            raise DataError(
+                f"{spec.dev}: its dev split is what is measured on, for there is no test split; take `dev_share: 0.1` "
+                "in place of `dev`, or name other rows as `test`"
+            )
     found = load(source, split=split, like=like, **given)
     return drawn(found, spec.test_limit if part == "test" else None)
 
@@ -177,6 +190,12 @@ def _parts(spec: DataSet, total: int) -> dict[Part, list[int]]:
 def _limited(examples: Examples, spec: DataSet, part: Part) -> Examples:
     limits = {"train": spec.limit, "test": spec.test_limit, "dev": None}
     return drawn(examples, limits[part])
+
+
+def _measured_on(spec: DataSet, root: Path) -> tuple[str, str]:
+    """Source and split of the test rows that are no part of train."""
+    source = anchored(spec.test or spec.train, root)
+    return source, "test" if has_split(source, "test") or not has_split(source, "dev") else "dev"
 
 
 def _exists(path: Path) -> bool:

@@ -86,7 +86,8 @@ def unrecorded(jobs: Sequence[Job], records: Records, folder: Path) -> list[dict
 def is_there(job: Job, folder: Path) -> bool:
     """Whether what a finished job left for others is there, whole."""
     work = folder / WORK / job.id
-    return (work / RESULT).is_file() and (work / PRODUCTS.get(job.kind, RESULT)).exists()
+    line = read_line(work)
+    return line is not None and line["status"] == "done" and (work / PRODUCTS.get(job.kind, RESULT)).exists()
 
 
 def only(jobs: Sequence[Job], arms: Iterable[str]) -> tuple[Job, ...]:

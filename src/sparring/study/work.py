@@ -192,6 +192,7 @@ class _Clock:
         self.path, self.title = work / PROGRESS, title
         before = read_progress(work)
         self._before, self._peak = float(before.get("seconds", 0)), int(before.get("peak_memory", 0))
+        self._gpu = int(before.get("gpu_peak_memory", 0))
         self.started = str(before.get("started", now()))
         self._what: tuple[str, int, int] = ("", 0, 0)
         self._began = time.monotonic()
@@ -211,8 +212,8 @@ class _Clock:
         cost = {"seconds": round(self._before + time.monotonic() - self._began, 2), "peak_memory": self._peak}
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
-            cost["gpu_peak_memory"] = torch.cuda.max_memory_allocated()
-        return cost
+            self._gpu = max(self._gpu, torch.cuda.max_memory_allocated())
+        return cost | ({"gpu_peak_memory": self._gpu} if self._gpu else {})
 
     def note(self) -> None:
         """Write it down; a disk that is full is told of by what matters more."""

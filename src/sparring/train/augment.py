@@ -113,10 +113,11 @@ def is_attack(name: str) -> bool:
     return name not in OPERATIONS and name != RESAMPLE
 
 
-def augment(job: Augment, *, progress: Progress | None = None) -> dict[str, Any]:
+def augment(job: Augment, *, progress: Progress | None = None, anew: bool = False) -> dict[str, Any]:
     """Make the rows and write the file; what OUTPUT.yaml says.
 
-    progress: called with (recipe, rows done, all). Raises DataError where a recipe made nothing or a class has no row
+    progress: called with (recipe, rows done, all). anew: what an attack on another victim or other rows left behind is
+    deleted, not refused. Raises DataError where a recipe made nothing or a class has no row
     left, RunError where the output exists or cannot be written, SettingError for settings that do not go together.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -131,7 +132,7 @@ def augment(job: Augment, *, progress: Progress | None = None) -> dict[str, Any]
         raise SettingError(f"{job.data}: a text or label column is called {' or '.join(MADE)}; rename it")
     victim = as_victim(job.model) if job.model is not None else None
     _check_classes(victim, examples, job.model)
-    made = [_make(job, name, examples, victim, parts, progress) for name in job.recipes]
+    made = [_make(job, name, examples, victim, parts, progress, anew) for name in job.recipes]
     rows = _rows(job, examples, made, victim)
     _check_labels(examples, rows)
     record = _describe(job, examples, made, rows)
@@ -147,12 +148,18 @@ def augment(job: Augment, *, progress: Progress | None = None) -> dict[str, Any]
 
 
 def _make(
-    job: Augment, name: str, examples: Examples, victim: Victim | None, parts: Path, progress: Progress | None
+    job: Augment,
+    name: str,
+    examples: Examples,
+    victim: Victim | None,
+    parts: Path,
+    progress: Progress | None,
+    anew: bool,
 ) -> Made:
     sources = _sources(job, name, len(examples.texts))
     if is_attack(name):
         assert victim is not None  # checked with the settings
-        made = _attacked(job, name, examples, victim, sources, parts, progress)
+        made = _attacked(job, name, examples, victim, sources, parts, progress, anew)
     else:
         made = _operated(job, name, examples, victim, sources, progress)
     if not made.rows:
@@ -211,17 +218,22 @@ def _attacked(
     sources: list[int],
     parts: Path,
     progress: Progress | None,
+    anew: bool,
 ) -> Made:
     """Rows of an attack, from where an earlier call of the same command was interrupted."""
     recipe = sampler(name, **job.options) if name == CONTROL else attack_recipe(name, **job.options)
+    said = fingerprint(str(job.model))
     head = {
-        "victim": fingerprint(str(job.model)),
+        "victim": said.rsplit(" ", 1)[1] if Path(str(job.model)).is_dir() else said,  # a folder may be moved
         "data": examples.digest,
         **recipe.bound(victim).describe(),
         "budget": job.budget,
         "seed": job.seed,
         "ratio": job.ratio,
     }
+    record = Record(parts, name, head)
+    if anew:
+        record.drop_foreign()
     tick = None if progress is None else lambda done, total, broken: progress(name, done, total)
     results = attack(
         victim,
@@ -229,7 +241,7 @@ def _attacked(
         recipe,
         budget=job.budget,
         seed=job.seed,
-        record=Record(parts, name, head),
+        record=record,
         progress=tick,
     )
     rows = []
