@@ -197,3 +197,13 @@ def test_a_correlation_is_the_mean_of_its_row_values_and_each_row_is_left_out_on
 
 def test_a_correlation_of_constants_is_nought():
     assert row_values("pearson", [1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_one_seed_among_arms_of_several_counts_what_these_vary():
+    a, b = [np.array([1.0] * 30 + [0.0] * 15 + [1.0] * 155)], [np.array([0.0] * 30 + [1.0] * 15 + [1.0] * 155)]
+    found = compare(a, b, arms=Pool(0.05**2, 20))
+    d = a[0] - b[0]
+    rows = (d.var() * 200 + 1) / (199 * 200)
+    wanted = 2 * stats.t.sf(0.075 / math.sqrt(0.005 + rows), (0.005 + rows) ** 2 / (0.005**2 / 20 + rows**2 / 199))
+    assert found.p == pytest.approx(wanted) and found.p > 0.2 and "one seed" in found.test
+    assert compare(a, b, arms=Pool(0.0, 20)).p < 0.05

@@ -382,3 +382,16 @@ def test_an_empty_set_of_records_is_no_error(small):
     jobs = [replace(Job.read(values)) for values in plan["jobs"]]
     summary = summarise_records({**plan["study"], "questions": False}, jobs, Records({}))
     assert not summary.cells and not summary.questions and len(summary.missing) == len({job.id for job in jobs})
+
+
+def test_one_seed_in_common_decides_nothing(tmp_path):
+    gone = tuple(f"pgd, seed {seed}: score imdb" for seed in (1, 2))
+    gone += tuple(f"{arm}, seed {seed}: attack" for arm, seed in (("a2t", 0), ("a2t", 1), ("pgd", 2)))
+    summary = summarise(write_study(tmp_path, arms=FOUR, effects=4.0, missing=gone, **SMALL))
+    found = cells(summary)
+    assert found["a2t", "attack", "textfooler"].comparison.seeds == 1
+    single = [cell.comparison for cell in summary.cells if cell.comparison and cell.comparison.seeds == 1]
+    assert {comparison.verdict for comparison in single} == {"open"}
+    assert all(", one seed, " not in claim.sentence or claim.verdict == "open" for claim in summary.claims)
+    assert [question.verdict for question in summary.questions[:2]] == ["open", "open"]
+    assert "decides nothing" in summary.questions[0].answer and "decides nothing" in summary.questions[1].answer

@@ -9,7 +9,7 @@ from .statistics import Paired, Pool, compare, holm, pool
 from .summary import Comparison
 
 LEVEL = 0.05
-"""A comparison whose p after Holm is below is claimed."""
+"""A comparison of two seeds or more whose p after Holm is below is claimed."""
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -61,6 +61,6 @@ def corrected(found: Mapping[Key, Uncorrected]) -> dict[Key, Comparison]:
             effect=paired.effect,
             seeds=one.seeds,
             rows=one.rows,
-            verdict="open" if p >= LEVEL else "better" if paired.difference > 0 else "worse",
+            verdict="open" if p >= LEVEL or one.seeds < 2 else "better" if paired.difference > 0 else "worse",
         )
     return made

@@ -39,13 +39,17 @@ class Families:
     left_out: list[str] = field(default_factory=list)
 
     def verdict(self, measure: Measure | None, a: str, b: str | None) -> str | None:
-        """Of a against b: "better", "worse" or "open"; None where they were not compared."""
+        """Of a against b: "better", "worse" or "open", as with one seed in common; None where they were not compared."""
         if measure is None:
             return None
-        if (measure, a, b) in self.comparisons:
-            return self.comparisons[measure, a, b].verdict
+        found = self.comparisons.get((measure, a, b))
         turned = None if b is None else self.comparisons.get((measure, b, a))
-        return None if turned is None else FLIPPED[turned.verdict]
+        one = found or turned
+        if one is None:
+            return None
+        if one.seeds < 2:
+            return "open"
+        return one.verdict if found else FLIPPED[one.verdict]
 
     def mean(self, measure: Measure, family: str | None) -> float | None:
         """Over seeds."""

@@ -16,7 +16,7 @@ if fewer neurons suffice for a property. Over arms (means over seeds), generalis
 and that on other domains, is correlated with the size of the minimal set, by Kendall's tau. Confirmed: tau below 0 with
 p < 0.05. Refuted: above 0. A correlation does not show what is due to what.
 
-Everything else is open, and so is everything with one seed: a finding about training is none about one run.
+Everything else is open, and so is everything with one seed, or one in common: a finding about training is none about one run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def _robustness(families: Families) -> tuple[Verdict, str]:
     for other in (EMBEDDING, None):
         by = {one: families.verdict(ROBUST, one, other) for one in both}
         said.append(_grouped(by, families.baseline if other is None else other, "more robust", "less robust"))
-    return _honest(verdict, families, ROBUST, " ".join(said))
+    return _honest(verdict, families, [ROBUST], " ".join(said))
 
 
 def _generalisation(families: Families) -> tuple[Verdict, str]:
@@ -130,7 +130,7 @@ def _generalisation(families: Families) -> tuple[Verdict, str]:
         said += [f"Better than {EMBEDDING}: {listed(ahead)}."] if ahead else []
     if ABROAD not in measures:
         said.append("Other domains were not measured.")
-    return _honest(general_verdict(gains, rivals), families, measures[0], " ".join(said))
+    return _honest(general_verdict(gains, rivals), families, measures, " ".join(said))
 
 
 def _specialisation(
@@ -227,11 +227,19 @@ def _grouped(verdicts: Mapping[str, str | None], than: str, more: str, less: str
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _honest(verdict: Verdict, families: Families, measure: Measure, said: str) -> tuple[Verdict, str]:
-    """With one seed nothing is decided."""
-    seeds = [len(found) for (name, _), found in families.seeds.items() if name == measure]
-    if min(seeds) < 2:
+def _honest(verdict: Verdict, families: Families, measures: Sequence[Measure], said: str) -> tuple[Verdict, str]:
+    """Nothing is decided where two of the sides have fewer than two seeds in common."""
+    sides = (AUGMENTATION, INPUT, EMBEDDING, None)
+    known = [len(own) for (name, side), own in families.seeds.items() if name in measures and side in sides]
+    shared = [
+        one.seeds
+        for (name, a, b), one in families.comparisons.items()
+        if name in measures and a in sides and b in sides
+    ]
+    if min(known, default=0) < 2:
         return "open", f"{said} One seed decides nothing about a way of training, so this stays open."
+    if min(shared, default=0) < 2:
+        return "open", f"{said} Some have one seed in common, which decides nothing, so this stays open."
     return verdict, said
 
 

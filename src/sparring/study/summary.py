@@ -79,7 +79,7 @@ class Comparison:
     seeds: int
     rows: int
     verdict: Literal["better", "worse", "open"]
-    """better, worse: p_holm below 0.05."""
+    """better, worse: p_holm below 0.05, of two seeds or more."""
 
 
 @dataclass(frozen=True)
