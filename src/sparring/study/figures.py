@@ -65,7 +65,7 @@ def read_figures(jobs: Sequence[Job], records: Records) -> Figures:
         if job.kind not in MEASURES or job.id not in done:
             continue
         try:
-            for measure, values, digest in _read(job, done[job.id]["result"]):
+            for measure, values, digest in list(_read(job, done[job.id]["result"])):
                 if len(values):
                     seeds = figures.found.setdefault((group_of(job), job.arm, measure), {})
                     seeds[job.seed] = Figure(values, digest, (job.id,))

@@ -157,7 +157,7 @@ class Summary:
     missing: tuple[str, ...]
     """Titles of the jobs without a record."""
     failed: dict[str, str]
-    """Title -> error of the jobs that failed."""
+    """Title -> error of the jobs that failed; titles are unique."""
     damaged: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     """Versions, machine, command; data hashes."""
