@@ -345,6 +345,7 @@ def test_records_give_environment_and_data(small):
     def change(line, result):
         if line["seed"] == 1:
             line["environment"] = {**line["environment"], "threads": 2}
+        line["environment"] = {**line["environment"], "command": "sparring study run study.yaml"}
 
     environment = rewritten(small, change).environment
     assert environment["versions"] == {"sparring": "0.1.0", "torch": "2.13.0"} and environment["threads"] == [1, 2]
@@ -426,7 +427,9 @@ def test_a_neuron_record_of_another_shape_is_named_and_left_out(tmp_path, odd):
 
 def test_a_record_with_no_number_is_damaged(tmp_path):
     path = tmp_path / RECORDS
-    path.write_text('{"job": "a", "status": "done", "result": {"x": NaN}}\n{"job": "b", "status": "done", "result": {}}\n')
+    path.write_text(
+        '{"job": "a", "status": "done", "result": {"x": NaN}}\n{"job": "b", "status": "done", "result": {}}\n'
+    )
     found = read_records(path)
     assert list(found.by_job) == ["b"] and "NaN" in found.damaged[0]
 

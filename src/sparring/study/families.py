@@ -2,7 +2,8 @@
 
 A family is judged by the mean over its arms, seed by seed and row by row, on three things: robustness, the share of
 attacks that an example holds against (each by the better of its plain and its calibrated attacker); accuracy in-domain;
-accuracy on all rows of other domains. Holm's correction is over all pairs and the three of them.
+accuracy on all rows of other domains. Holm's correction is over all pairs of a group and the three
+of them, apart from that of its arms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,8 +118,7 @@ def _compared(
         pooled = scatter([own for (name, _), own in seeds.items() if name == measure])
         for a, b in pairs:
             if (measure, a) in seeds and (measure, b) in seeds:
-                share = measure.metric == "accuracy"
-                one = against(seeds[measure, a], seeds[measure, b], pooled, share=share)
+                one = against(seeds[measure, a], seeds[measure, b], pooled, measure.metric)
                 if one is not None:
                     found[measure, a, b] = one
     return corrected(found)

@@ -77,6 +77,11 @@ def bootstrap_interval(sample: Sample, *, crossed: bool = True) -> Interval | No
     return float(low), float(high)
 
 
+def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval, without what no figure can be."""
+    return None if interval is None else (min(max(interval[0], low), high), min(max(interval[1], low), high))
+
+
 def _drawn_rows(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(S, N) values -> (RESAMPLES, S) means over N rows drawn with replacement."""
     # rows with the same values in all seeds are one kind: how often each kind is drawn says the same, and is shorter
@@ -141,8 +146,9 @@ class Paired:
     interval: Interval
     p: float
     test: str
-    discordant: tuple[int, int]
-    mcnemar: float
+    discordant: tuple[int, int] | None
+    mcnemar: float | None
+    """Both None where values are not those of rows that are right or wrong."""
     effect: float
 
 
@@ -162,10 +168,10 @@ def compare(
     of_a, of_b = (np.array([values.mean() for values in arm]) for arm in (a, b))
     plus, minus = (sum(int((sign * values > 0).sum()) for values in d) for sign in (1, -1))
     mcnemar = float(stats.binomtest(plus, plus + minus).pvalue) if plus + minus else 1.0
+    binary = max(map(len, d)) > 1 and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
     if len(d) == 1 and arms is not None:
         test, p = ONE_SEED, _one_seed_p(d[0], arms)
     elif len(d) == 1:
-        binary = all(np.isin(values, (0, 1)).all() for values in (*a, *b))
         test = ROWS if binary else ROWS_T
         p = mcnemar if binary else _row_p(d[0])
     else:
@@ -173,7 +179,8 @@ def compare(
         rows, degrees = _row_part(d, crossed)
         p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), rows, degrees))
     effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
-    return Paired(float(means.mean()), interval, p, test, (plus, minus), mcnemar, effect)
+    apart = ((plus, minus), mcnemar) if binary else (None, None)
+    return Paired(float(means.mean()), interval, p, test, *apart, effect)
 
 
 def _one_seed_p(differences: np.ndarray, arms: Pool) -> float:

@@ -105,13 +105,13 @@ def _cells(
     spreads: dict[tuple[str, Measure], Spread] = {}
     for done, measure in enumerate(figures.measures(group), 1):
         seeds = {arm: own for arm in arms if (own := figures.of(group, arm, measure))}
-        spreads |= {(arm, measure): spread_of(own) for arm, own in seeds.items()}
+        spreads |= {(arm, measure): spread_of(own, measure.metric) for arm, own in seeds.items()}
         pooled = scatter(list(seeds.values()))
         base = seeds.pop(baseline, {})
         for arm, own in seeds.items():
             if base and not _is_clean(measure):
                 figures.left_out += _unlike(own, base, f"{group_title(group)}: {measure.title}: {arm} and {baseline}")
-                one = against(own, base, pooled, share=measure.metric == "accuracy")
+                one = against(own, base, pooled, measure.metric)
                 if one is not None:
                     found[arm, measure] = one
         tick(done)
@@ -232,7 +232,7 @@ def _environment(records: Records, jobs: Sequence[Job]) -> dict[str, Any]:
                 label = f"{name} of {job.name}" if job.kind == "score" else name
                 known[label if label not in known else f"{label} ({job.kind} {job.name})"] = digest
     count_of = f"{len(records.done)} finished, {count(len(records.failed), 'failure')}"
-    return {"command": "sparring study run study.yaml", **merged, "records": count_of, "data": data}
+    return {**merged, "records": count_of, "data": data}
 
 
 def _merged(values: Sequence[Any]) -> dict[str, Any]:

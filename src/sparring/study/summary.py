@@ -70,12 +70,12 @@ class Comparison:
     p_holm: float
     """After Holm's correction over the arms and measures of the group."""
     test: str
-    discordant: tuple[int, int]
-    """(row, seed) pairs that only the arm, only the baseline got right."""
-    mcnemar: float
-    """Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given."""
+    discordant: tuple[int, int] | None
+    """(row, seed) pairs that only the arm, only the baseline got right; None where values are no rows right or wrong."""
+    mcnemar: float | None
+    """None where `discordant` is. Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given."""
     effect: float
-    """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds."""
+    """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds, or over rows with one seed."""
     seeds: int
     rows: int
     verdict: Literal["better", "worse", "open"]

@@ -244,7 +244,16 @@ def _line(where: Sequence[str], spread: Spread, comparison: Comparison | None) -
         line += [None] * 10
     else:
         c = comparison
-        line += [c.difference, *c.interval, c.p, c.p_holm, c.verdict, c.effect, *c.discordant, c.mcnemar]
+        line += [
+            c.difference,
+            *c.interval,
+            c.p,
+            c.p_holm,
+            c.verdict,
+            c.effect,
+            *(c.discordant or (None, None)),
+            c.mcnemar,
+        ]
     return [*line, " ".join(spread.jobs)]
 
 
