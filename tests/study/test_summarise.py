@@ -441,3 +441,13 @@ def test_half_an_attack_record_is_left_out_whole(small):
 
     summary = rewritten(small, change)
     assert sorted(cells(summary)["pgd", "attack", "textfooler"].spread.values) == [0, 2]
+
+
+def test_an_open_claim_about_neurons_states_no_relation_and_a_claim_names_its_scores(strong, whole):
+    claim = strong.questions[2].evidence[0]
+    scores = {line["job"] for line in strong.jobs.values() if line["kind"] == "score"}
+    assert claim.sentence.startswith("arms that generalise better need fewer neurons: ") and scores & set(claim.jobs)
+    for question in whole[1].questions:
+        for one in question.evidence:
+            if one.verdict == "open" and one.measure is None:
+                assert one.sentence.startswith("whether arms that generalise better need fewer neurons is open: ")

@@ -40,7 +40,7 @@ class Families:
     left_out: list[str] = field(default_factory=list)
 
     def verdict(self, measure: Measure | None, a: str, b: str | None) -> str | None:
-        """Of a against b: "better", "worse" or "open", as with one seed in common; None where they were not compared."""
+        """Of a against b: "better", "worse" or "open" (also of one common seed); None where they were not compared."""
         if measure is None:
             return None
         found = self.comparisons.get((measure, a, b))

@@ -71,9 +71,10 @@ class Comparison:
     """After Holm's correction over the arms and measures of the group."""
     test: str
     discordant: tuple[int, int] | None
-    """(row, seed) pairs that only the arm, only the baseline got right; None where values are no rows right or wrong."""
+    """(row, seed) pairs that only the arm, only the baseline got right; None of other values."""
     mcnemar: float | None
-    """None where `discordant` is. Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given."""
+    """None where `discordant` is. Exact two-sided p of
+    the discordant pairs, rows of all seeds pooled; takes models as given."""
     effect: float
     """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds, or over rows with one seed."""
     seeds: int

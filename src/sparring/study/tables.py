@@ -25,8 +25,8 @@ MARKS: Mapping[str, tuple[str, str]] = {"better": ("▲", "$^{+}$"), "worse": ("
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\char34{}", "−": "$-$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "\n": " ", "\r": " ", "\t": " ",
-    "[": "{[}", "]": "{]}",
+    "|": r"\textbar{}", '"': r"\char34{}", "−": "$-$", "⟨": r"$\langle$", "⟩": r"$\rangle$", 
+    "\n": " ", "\r": " ", "\t": " ", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
