@@ -73,8 +73,7 @@ class Comparison:
     discordant: tuple[int, int] | None
     """(row, seed) pairs that only the arm, only the baseline got right; None of other values."""
     mcnemar: float | None
-    """None where `discordant` is. Exact two-sided p of
-    the discordant pairs, rows of all seeds pooled; takes models as given."""
+    """Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given. None as those are."""
     effect: float
     """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds, or over rows with one seed."""
     seeds: int
