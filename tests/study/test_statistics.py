@@ -7,6 +7,9 @@ import pytest
 from scipy import stats
 
 from sparring.evaluate.metrics import score
+from sparring.study.comparisons import against
+from sparring.study.figures import Figure, spread_of
+from sparring.study.machine import command
 from sparring.study.statistics import (
     Pool,
     bootstrap_interval,
@@ -197,3 +200,37 @@ def test_a_correlation_is_the_mean_of_its_row_values_and_each_row_is_left_out_on
 
 def test_a_correlation_of_constants_is_nought():
     assert row_values("pearson", [1.0, 1.0, 1.0], [1.0, 2.0, 3.0]).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_one_seed_among_arms_of_several_counts_what_these_vary():
+    a, b = [np.array([1.0] * 30 + [0.0] * 15 + [1.0] * 155)], [np.array([0.0] * 30 + [1.0] * 15 + [1.0] * 155)]
+    found = compare(a, b, arms=Pool(0.05**2, 20))
+    d = a[0] - b[0]
+    rows = (d.var() * 200 + 1) / (199 * 200)
+    wanted = 2 * stats.t.sf(0.075 / math.sqrt(0.005 + rows), (0.005 + rows) ** 2 / (0.005**2 / 20 + rows**2 / 199))
+    assert found.p == pytest.approx(wanted) and found.p > 0.2 and "one seed" in found.test
+    assert compare(a, b, arms=Pool(0.0, 20)).p < 0.05
+
+
+def test_values_that_are_no_rows_right_or_wrong_have_no_discordant_pairs(rng):
+    found = compare([rng.normal(size=30)] * 2, [rng.normal(size=30)] * 2, share=False)
+    assert found.discordant is None and found.mcnemar is None
+    assert compare([np.array([0.0])] * 2, [np.array([1.0])] * 2).discordant is None
+
+
+def test_intervals_of_shares_stay_in_their_bounds_and_have_a_width():
+    steep = {seed: Figure(np.array([x]), "d", ()) for seed, x in enumerate((0.99, 0.6, 0.9))}
+    assert spread_of(steep).t_interval[1] == 1.0 and spread_of(steep, "mcc").t_interval[1] == 1.0
+    low = {seed: Figure(np.array([x]), "d", ()) for seed, x in enumerate((0.01, 0.3))}
+    assert spread_of(low).t_interval[0] == 0.0 and spread_of(low, "mcc").t_interval[0] == -1.0
+    assert against(steep, low, None).paired.interval[1] <= 1.0
+    none = {seed: Figure(np.zeros(100), "d", ()) for seed in range(3)}
+    assert spread_of(none).bootstrap_interval == pytest.approx((0.0, 0.03699), abs=1e-4)
+
+
+def test_the_command_is_as_called_without_folders_and_addresses(monkeypatch):
+    call = ["/usr/bin/sparring", "study", "run", "/home/someone/my study.yaml", "--ray", "ray://host:1", "--workers=2"]
+    monkeypatch.setattr("sys.argv", call)
+    assert command() == "sparring study run 'my study.yaml' --ray ADDRESS --workers=2"
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    assert command() is None

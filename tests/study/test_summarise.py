@@ -345,6 +345,7 @@ def test_records_give_environment_and_data(small):
     def change(line, result):
         if line["seed"] == 1:
             line["environment"] = {**line["environment"], "threads": 2}
+        line["environment"] = {**line["environment"], "command": "sparring study run study.yaml"}
 
     environment = rewritten(small, change).environment
     assert environment["versions"] == {"sparring": "0.1.0", "torch": "2.13.0"} and environment["threads"] == [1, 2]
@@ -382,3 +383,71 @@ def test_an_empty_set_of_records_is_no_error(small):
     jobs = [replace(Job.read(values)) for values in plan["jobs"]]
     summary = summarise_records({**plan["study"], "questions": False}, jobs, Records({}))
     assert not summary.cells and not summary.questions and len(summary.missing) == len({job.id for job in jobs})
+
+
+def test_one_seed_in_common_decides_nothing(tmp_path):
+    gone = tuple(f"pgd, seed {seed}: score imdb" for seed in (1, 2))
+    gone += tuple(f"{arm}, seed {seed}: attack" for arm, seed in (("a2t", 0), ("a2t", 1), ("pgd", 2)))
+    summary = summarise(write_study(tmp_path, arms=FOUR, effects=4.0, missing=gone, **SMALL))
+    found = cells(summary)
+    assert found["a2t", "attack", "textfooler"].comparison.seeds == 1
+    single = [cell.comparison for cell in summary.cells if cell.comparison and cell.comparison.seeds == 1]
+    assert {comparison.verdict for comparison in single} == {"open"}
+    assert all(", one seed, " not in claim.sentence or claim.verdict == "open" for claim in summary.claims)
+    assert [question.verdict for question in summary.questions[:2]] == ["open", "open"]
+    assert "decides nothing" in summary.questions[0].answer and "decides nothing" in summary.questions[1].answer
+
+
+def test_jobs_of_two_models_have_titles_of_their_own_and_count_once(tmp_path):
+    one, other = (
+        Job(kind="train", name="pgd", arm="pgd", family="embedding", budget="epochs", dataset="sst2", model=m, seed=0)
+        for m in ("minilm", "deberta")
+    )
+    shared = replace(one, budget="passes")
+    failed = {job.id: {"job": job.id, "status": "failed", "error": {"type": "X", "message": job.model}}
+              for job in (one, other)}  # fmt: skip
+    study = {"name": "two", "baseline": "standard"}
+    summary = summarise_records(study, [one, other, shared], Records(failed))
+    assert [title.rpartition(" ")[2] for title in summary.failed] == ["(minilm)", "(deberta)"]
+    assert len(summarise_records(study, [one, other, shared], Records({})).missing) == 2
+
+
+@pytest.mark.parametrize("odd", [{"minimal": [1]}, {"top": ["x"]}, {"minimal": {"size": "ten"}}])
+def test_a_neuron_record_of_another_shape_is_named_and_left_out(tmp_path, odd):
+    folder = write_study(tmp_path, arms=("standard", "pgd"), **{**SMALL, "cross": (), "neurons": True})
+
+    def change(line, result):
+        if line["kind"] == "neurons" and line["arm"] == "pgd" and line["seed"] == 0:
+            result |= odd
+
+    summary = rewritten(folder, change)
+    assert len(summary.damaged) == 1 and "cannot be used" in summary.damaged[0]
+    assert ("pgd", 0) not in {(line["arm"], line["seed"]) for line in summary.neurons}
+
+
+def test_a_record_with_no_number_is_damaged(tmp_path):
+    path = tmp_path / RECORDS
+    path.write_text(
+        '{"job": "a", "status": "done", "result": {"x": NaN}}\n{"job": "b", "status": "done", "result": {}}\n'
+    )
+    found = read_records(path)
+    assert list(found.by_job) == ["b"] and "NaN" in found.damaged[0]
+
+
+def test_half_an_attack_record_is_left_out_whole(small):
+    def change(line, result):
+        if line["kind"] == "attack" and line["arm"] == "pgd" and line["seed"] == 1:
+            result["calibrated"] = {"outcomes": "?"}
+
+    summary = rewritten(small, change)
+    assert sorted(cells(summary)["pgd", "attack", "textfooler"].spread.values) == [0, 2]
+
+
+def test_an_open_claim_about_neurons_states_no_relation_and_a_claim_names_its_scores(strong, whole):
+    claim = strong.questions[2].evidence[0]
+    scores = {line["job"] for line in strong.jobs.values() if line["kind"] == "score"}
+    assert claim.sentence.startswith("arms that generalise better need fewer neurons: ") and scores & set(claim.jobs)
+    for question in whole[1].questions:
+        for one in question.evidence:
+            if one.verdict == "open" and one.measure is None:
+                assert one.sentence.startswith("whether arms that generalise better need fewer neurons is open: ")

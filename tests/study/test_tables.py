@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from fake_study import write_study
@@ -162,3 +163,9 @@ def _plain(jobs):
     for job in jobs:
         vars(job).pop("id", None)  # asked before, and kept
         yield job
+
+
+def test_quotes_and_carriage_returns_are_harmless_in_latex(summary):
+    text = tables(replace(summary, name='a\r"b"\\input{x}'), "tex")
+    assert text.startswith("% Study a ") and "\r" not in text and "textquotedbl" not in text
+    assert "\\input" not in "\n".join(line for line in text.splitlines() if not line.startswith("%"))

@@ -1,15 +1,15 @@
 """Comparisons of arms, or of families of arms, on the seeds and test rows that they have in common."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from .figures import Seeds, crossed, rows_of
-from .statistics import Paired, Pool, compare, holm, pool
+from .figures import BOUNDS, Seeds, crossed, rows_of
+from .statistics import Paired, Pool, clipped, compare, holm, pool
 from .summary import Comparison
 
 LEVEL = 0.05
-"""A comparison whose p after Holm is below is claimed."""
+"""A comparison of two seeds or more whose p after Holm is below is claimed."""
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -34,15 +34,19 @@ def common(a: Seeds, b: Seeds) -> tuple[list[int], list[int]]:
     return same, [seed for seed in both if seed not in same]
 
 
-def against(a: Seeds, b: Seeds, arms: Pool | None, *, share: bool = True) -> Uncorrected | None:
-    """a minus b; None where they have no seed with the same rows, or a single value."""
+def against(a: Seeds, b: Seeds, arms: Pool | None, metric: str = "accuracy") -> Uncorrected | None:
+    """a minus b by a metric; None where they have no seed with the same rows, or a single value."""
     same, _ = common(a, b)
     if not same:
         return None
     first, second = ([side[seed].values for seed in same] for side in (a, b))
     figures = [a[seed] for seed in same]
-    paired = compare(first, second, crossed=crossed(figures), arms=arms, share=share)
-    return None if paired is None else Uncorrected(paired, len(same), rows_of(figures))
+    paired = compare(first, second, crossed=crossed(figures), arms=arms, share=metric == "accuracy")
+    if paired is None:
+        return None
+    low, high = BOUNDS.get(metric, (0.0, 1.0))
+    interval = clipped(paired.interval, low - high, high - low) or paired.interval
+    return Uncorrected(replace(paired, interval=interval), len(same), rows_of(figures))
 
 
 def corrected(found: Mapping[Key, Uncorrected]) -> dict[Key, Comparison]:
@@ -61,6 +65,6 @@ def corrected(found: Mapping[Key, Uncorrected]) -> dict[Key, Comparison]:
             effect=paired.effect,
             seeds=one.seeds,
             rows=one.rows,
-            verdict="open" if p >= LEVEL else "better" if paired.difference > 0 else "worse",
+            verdict="open" if p >= LEVEL or one.seeds < 2 else "better" if paired.difference > 0 else "worse",
         )
     return made

@@ -2,7 +2,8 @@
 
 A family is judged by the mean over its arms, seed by seed and row by row, on three things: robustness, the share of
 attacks that an example holds against (each by the better of its plain and its calibrated attacker); accuracy in-domain;
-accuracy on all rows of other domains. Holm's correction is over all pairs and the three of them.
+accuracy on all rows of other domains. Holm's correction is over all pairs of a group and the three
+of them, apart from that of its arms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,13 +40,17 @@ class Families:
     left_out: list[str] = field(default_factory=list)
 
     def verdict(self, measure: Measure | None, a: str, b: str | None) -> str | None:
-        """Of a against b: "better", "worse" or "open"; None where they were not compared."""
+        """Of a against b: "better", "worse" or "open" (also of one common seed); None where they were not compared."""
         if measure is None:
             return None
-        if (measure, a, b) in self.comparisons:
-            return self.comparisons[measure, a, b].verdict
+        found = self.comparisons.get((measure, a, b))
         turned = None if b is None else self.comparisons.get((measure, b, a))
-        return None if turned is None else FLIPPED[turned.verdict]
+        one = found or turned
+        if one is None:
+            return None
+        if one.seeds < 2:
+            return "open"
+        return one.verdict if found else FLIPPED[one.verdict]
 
     def mean(self, measure: Measure, family: str | None) -> float | None:
         """Over seeds."""
@@ -113,8 +118,7 @@ def _compared(
         pooled = scatter([own for (name, _), own in seeds.items() if name == measure])
         for a, b in pairs:
             if (measure, a) in seeds and (measure, b) in seeds:
-                share = measure.metric == "accuracy"
-                one = against(seeds[measure, a], seeds[measure, b], pooled, share=share)
+                one = against(seeds[measure, a], seeds[measure, b], pooled, measure.metric)
                 if one is not None:
                     found[measure, a, b] = one
     return corrected(found)

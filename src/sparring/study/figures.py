@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluate.metrics import interval
 from .job import Job
 from .records import Records
-from .statistics import bootstrap_interval, row_values, sd, t_interval
+from .statistics import bootstrap_interval, clipped, row_values, sd, t_interval
 from .summary import Group, Measure, Spread, What
 
 MEASURES = ("score", "attack", "transfer", "curve")
 """Kinds of jobs that say how good an arm is."""
+BOUNDS = dict.fromkeys(("mcc", "pearson", "spearman"), (-1.0, 1.0))
+"""The least and the largest value of metrics that are no shares."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def read_figures(jobs: Sequence[Job], records: Records) -> Figures:
         if job.kind not in MEASURES or job.id not in done:
             continue
         try:
-            for measure, values, digest in _read(job, done[job.id]["result"]):
+            for measure, values, digest in list(_read(job, done[job.id]["result"])):
                 if len(values):
                     seeds = figures.found.setdefault((group_of(job), job.arm, measure), {})
                     seeds[job.seed] = Figure(values, digest, (job.id,))
@@ -77,18 +80,26 @@ def read_figures(jobs: Sequence[Job], records: Records) -> Figures:
     return figures
 
 
-def spread_of(seeds: Mapping[int, Figure]) -> Spread:
-    """Mean, deviation and intervals over the seeds of one figure."""
+def spread_of(seeds: Mapping[int, Figure], metric: str = "accuracy") -> Spread:
+    """Mean, deviation and intervals over the seeds of one figure.
+
+    Where all rows are right, or none is, draws of them do not vary: the interval is Wilson's, of one seed's rows.
+    """
     figures = [seeds[seed] for seed in sorted(seeds)]
     values = {seed: float(seeds[seed].values.mean()) for seed in sorted(seeds)}
     means = list(values.values())
+    low, high = BOUNDS.get(metric, (0.0, 1.0))
+    drawn = bootstrap_interval([figure.values for figure in figures], crossed=crossed(figures))
+    rows = rows_of(figures)
+    if rows and metric == "accuracy" and set(means) in ({0.0}, {1.0}):
+        drawn = interval(round(means[0]) * rows, rows)
     return Spread(
         values=values,
         mean=float(np.mean(means)),
         sd=sd(means),
-        t_interval=t_interval(means),
-        bootstrap_interval=bootstrap_interval([figure.values for figure in figures], crossed=crossed(figures)),
-        rows=rows_of(figures),
+        t_interval=clipped(t_interval(means), low, high),
+        bootstrap_interval=clipped(drawn, low, high),
+        rows=rows,
         jobs=tuple(dict.fromkeys(job for figure in figures for job in figure.jobs)),
     )
 

@@ -2,7 +2,7 @@
 document.documentElement.dataset.scripted = "";
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const arms = data.arms.map(([name, family, style]) => ({ name, family, style }));
-const measures = data.measures.map(([title, kind, share]) => ({ title, kind, share }));
+const measures = data.measures.map(([title, kind, share, rows]) => ({ title, kind, share, rows }));
 const jobs = data.jobs.map(row => Object.fromEntries(data.columns.map((column, i) => [column, row[i]])));
 for (const job of jobs) job.status = known(job.status);
 const figures = data.cells.map(cell => {
@@ -85,8 +85,8 @@ function figureFacts(figure) {
     ["95 %, bootstrap", range(figure, figure.bootstrap)],
     ["95 %, t over seeds", range(figure, figure.t)]];
   if (c) {
-    const [mine, other] = c.discordant.map(n => plural(n, "time"));
-    const kind = figure.measure.share ? "Cohen's h" : "Cohen's d over seeds";
+    const [mine, other] = (c.discordant ?? []).map(n => plural(n, "time"));
+    const kind = figure.measure.rows ? "Cohen's h" : `paired Cohen's d over ${c.seeds > 1 ? "seeds" : "rows"}`;
     const common = `${of(c.seeds)}, ${plural(c.rows, "row")} in common`;
     pairs.push(
       [`against ${data.baseline}`, `${way(c.difference)}, 95 %: ${way(c.ends[0])} to ${way(c.ends[1])} (${common})`],
@@ -94,7 +94,7 @@ function figureFacts(figure) {
       ["p after Holm", probability(c.holm)],
       ["p before", probability(c.p)],
       ["test", c.test],
-      ["right alone", `the arm ${mine}, ${data.baseline} ${other}; McNemar's exact p ${probability(c.mcnemar)}`],
+      ["right alone", mine && `the arm ${mine}, ${data.baseline} ${other}; McNemar's exact p ${probability(c.mcnemar)}`],
       ["effect size", `${minus(c.effect.toFixed(2))} (${kind})`]);
   }
   return list([...pairs, ["records", figure.jobs.length ? figure.jobs.map(jobLink) : "none"]]);

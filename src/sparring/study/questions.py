@@ -16,7 +16,8 @@ if fewer neurons suffice for a property. Over arms (means over seeds), generalis
 and that on other domains, is correlated with the size of the minimal set, by Kendall's tau. Confirmed: tau below 0 with
 p < 0.05. Refuted: above 0. A correlation does not show what is due to what.
 
-Everything else is open, and so is everything with one seed: a finding about training is none about one run.
+Everything else is open, and so is everything with one seed in common:
+a finding about training is none about one run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,7 @@ def _robustness(families: Families) -> tuple[Verdict, str]:
     for other in (EMBEDDING, None):
         by = {one: families.verdict(ROBUST, one, other) for one in both}
         said.append(_grouped(by, families.baseline if other is None else other, "more robust", "less robust"))
-    return _honest(verdict, families, ROBUST, " ".join(said))
+    return _honest(verdict, families, [ROBUST], " ".join(said))
 
 
 def _generalisation(families: Families) -> tuple[Verdict, str]:
@@ -130,40 +131,47 @@ def _generalisation(families: Families) -> tuple[Verdict, str]:
         said += [f"Better than {EMBEDDING}: {listed(ahead)}."] if ahead else []
     if ABROAD not in measures:
         said.append("Other domains were not measured.")
-    return _honest(general_verdict(gains, rivals), families, measures[0], " ".join(said))
+    return _honest(general_verdict(gains, rivals), families, measures, " ".join(said))
 
 
 def _specialisation(
     families: Families, figures: Figures, neurons: Sequence[Mapping[str, Any]]
 ) -> tuple[Verdict, str, tuple[Claim, ...]]:
-    sizes: dict[str, list[tuple[int, float]]] = {}
+    sizes: dict[str, dict[int, list[float]]] = {}
     for line in neurons:
         size = ((line.get("result") or {}).get("minimal") or {}).get("size")
         if isinstance(size, int | float):
-            sizes.setdefault(str(line["arm"]), []).append((int(line["seed"]), float(size)))
-    points = []
+            sizes.setdefault(str(line["arm"]), {}).setdefault(int(line["seed"]), []).append(float(size))
+    points, identities, fewest = [], [str(line["job"]) for line in neurons], list[int]()
     for arm, found in sizes.items():
-        skill = _skill(families, figures, arm, [seed for seed, _ in found])
-        if skill is not None:
-            points.append((arm, skill, float(np.mean([size for _, size in found]))))
+        skills = _skills(families, figures, arm, list(found))
+        if skills:
+            own = [size for seed in skills for size in found[seed]]
+            points.append((arm, float(np.mean([skill for skill, _ in skills.values()])), float(np.mean(own))))
+            identities += [job for _, jobs in skills.values() for job in jobs]
+            fewest.append(len(skills))
     if len(points) < 3:
         known = count(len(points), "arm")
         return "open", f"Neurons and generalisation are known of {known}; five arms are needed for a verdict.", ()
-    skills, needed = [skill for _, skill, _ in points], [size for _, _, size in points]
-    varies = np.ptp(skills) > 0 and np.ptp(needed) > 0
-    found_tau = stats.kendalltau(skills, needed) if varies else (0.0, 1.0)
+    skilled, needed = [skill for _, skill, _ in points], [size for _, _, size in points]
+    varies = np.ptp(skilled) > 0 and np.ptp(needed) > 0
+    found_tau = stats.kendalltau(skilled, needed) if varies else (0.0, 1.0)
     tau, p = float(found_tau[0]), float(found_tau[1])
     verdict = neuron_verdict(tau, p)
     ordered = sorted(points, key=lambda point: -point[1])
     named = ", ".join(f"{arm} {100 * skill:.1f} % with {size:.0f} neurons" for arm, skill, size in ordered)
     relation = "fewer" if tau < 0 else "more" if tau > 0 else "as many"
-    said = f"From the best-generalising arm down: {named}. Arms that generalise better need {relation} neurons: "
-    said += f"Kendall's tau {tau:+.2f}, {probability(p)}, {count(len(points), 'arm')}.".replace("-", "−")
+    if min(fewest) < 2:
+        verdict = "open"
+    numbers = f"Kendall's tau {tau:+.2f}, {probability(p)}, {count(len(points), 'arm')}".replace("-", "−")
+    sentence = f"arms that generalise better need {relation} neurons: {numbers}"
+    if verdict == "open":
+        sentence = f"whether arms that generalise better need fewer neurons is open: {numbers}"
+    said = f"From the best-generalising arm down: {named}. {sentence[0].upper()}{sentence[1:]}."
     if len(points) < 5:
         said += " Fewer than five arms cannot give a p-value below 0.05."
-    fewest = min(len({seed for seed, _ in found}) for found in sizes.values())
-    if fewest < 2:
-        said, verdict = f"{said} Of some arms one seed was analysed, so this stays open.", "open"
+    if min(fewest) < 2:
+        said += " Of some arms one seed was analysed, so this stays open."
     elif verdict != "open":
         said += " A correlation does not show what is due to what."
     state: dict[Verdict, Literal["holds", "refuted", "open"]] = {
@@ -171,28 +179,29 @@ def _specialisation(
         "refuted": "refuted",
         "open": "open",
     }
-    sentence = f"arms that generalise better need {relation} neurons: Kendall's tau {tau:+.2f}, {probability(p)}, "
-    sentence = (sentence + count(len(points), "arm")).replace("-", "−")
-    identities = tuple(str(line["job"]) for line in neurons)
-    claim = Claim(sentence, state[verdict], families.group, families.baseline, None, SPECIALISED, identities)
+    jobs = tuple(dict.fromkeys(identities))
+    claim = Claim(sentence, state[verdict], families.group, families.baseline, None, SPECIALISED, jobs)
     return verdict, said, (claim,)
 
 
-def _skill(families: Families, figures: Figures, arm: str, seeds: Sequence[int]) -> float | None:
-    """Mean of in-domain accuracy and of that on other domains, over seeds of which both are known."""
+def _skills(
+    families: Families, figures: Figures, arm: str, seeds: Sequence[int]
+) -> dict[int, tuple[float, tuple[str, ...]]]:
+    """Of seeds of which both are known: mean of accuracy in-domain and on other domains, and the jobs of the scores."""
     group = families.group
     abroad = [m for m in figures.measures(group) if m.what == "cross-domain" and m.metric == "accuracy"]
     if families.home is None:
-        return None
-    found = []
+        return {}
+    found = {}
     for seed in seeds:
         home = figures.of(group, arm, families.home).get(seed)
         away = [one for measure in abroad if (one := figures.of(group, arm, measure).get(seed)) is not None]
         if home is not None and len(away) == len(abroad):
             own = float(home.values.mean())
             others = float(np.mean([one.values.mean() for one in away])) if away else own
-            found.append((own + others) / 2)
-    return float(np.mean(found)) if found else None
+            jobs = tuple(job for figure in (home, *away) for job in figure.jobs)
+            found[seed] = ((own + others) / 2, jobs)
+    return found
 
 
 def _missing(families: Families, measure: Measure, wanted: Sequence[str]) -> str:
@@ -227,11 +236,19 @@ def _grouped(verdicts: Mapping[str, str | None], than: str, more: str, less: str
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _honest(verdict: Verdict, families: Families, measure: Measure, said: str) -> tuple[Verdict, str]:
-    """With one seed nothing is decided."""
-    seeds = [len(found) for (name, _), found in families.seeds.items() if name == measure]
-    if min(seeds) < 2:
+def _honest(verdict: Verdict, families: Families, measures: Sequence[Measure], said: str) -> tuple[Verdict, str]:
+    """Nothing is decided where two of the sides have fewer than two seeds in common."""
+    sides = (AUGMENTATION, INPUT, EMBEDDING, None)
+    known = [len(own) for (name, side), own in families.seeds.items() if name in measures and side in sides]
+    shared = [
+        one.seeds
+        for (name, a, b), one in families.comparisons.items()
+        if name in measures and a in sides and b in sides
+    ]
+    if min(known, default=0) < 2:
         return "open", f"{said} One seed decides nothing about a way of training, so this stays open."
+    if min(shared, default=0) < 2:
+        return "open", f"{said} Some have one seed in common, which decides nothing, so this stays open."
     return verdict, said
 
 

@@ -52,7 +52,7 @@ def read_records(path: Path) -> Records:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_constant=_not_json)
             identity, status = record["job"], record["status"]
             if status not in ("done", "failed") or not isinstance(identity, str):
                 raise ValueError(f"status {status!r}, job {identity!r}")
@@ -84,6 +84,10 @@ def append_records(path: Path, lines: Iterable[dict[str, Any]]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}; make room and run the same command again") from error
+
+
+def _not_json(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number")
 
 
 def _ends_whole(file: Any) -> bool:

@@ -74,7 +74,7 @@ class _Page:
         data = {
             "groups": [group_title(group, summary.groups) for group in summary.groups],
             "arms": [[arm, family, self.styles[family]] for arm, family in summary.arms.items()],
-            "measures": [[m.title, KINDS[m.what], is_share(m)] for m in self.measures],
+            "measures": [[m.title, KINDS[m.what], is_share(m), m.metric == "accuracy"] for m in self.measures],
             "baseline": summary.baseline,
             "shapes": SHAPES,
             "cells": self._rows(),
@@ -108,7 +108,7 @@ class _Page:
             "damaged": summary.damaged,
             "left_out": summary.left_out,
             "tests": sorted({cell.comparison.test for cell in summary.cells if cell.comparison is not None}),
-            "command": summary.environment.get("command"),
+            "command": _command(summary.environment.get("command")),
             "environment": _flat({k: v for k, v in summary.environment.items() if k != "command"}),
         }
 
@@ -239,6 +239,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _command(value: Any) -> str:
+    """As the study was run; all of them, where runs differ."""
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

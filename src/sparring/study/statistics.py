@@ -15,7 +15,8 @@ language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with S
   is larger: arms that are trained alike scatter alike; one that scatters more is judged by its own seeds.
 
 benchmarks/null_studies.py measures how often a study without any effect claims one, and what is found at 10 points.
-With one seed, nothing is known of other seeds: the tests are about the rows alone.
+With one seed, V_seeds is twice the average variance of the arms compared, if other arms have several; else nothing is
+known of other seeds, and the tests are about the rows alone. Neither decides anything: one seed's comparison is open.
 """
 
 import math
@@ -33,6 +34,7 @@ LEVEL = 0.95
 RESAMPLES = 2_000
 CROSSED = "min F' over seeds and rows; an arm varies over seeds at least as arms do on average"
 SEEDS = "t over seeds; an arm varies over them at least as arms do on average"
+ONE_SEED = "min F' over one seed and its rows; the arms are taken to vary over seeds as arms do on average"
 ROWS = "exact McNemar over rows; one seed, so nothing is known of others"
 ROWS_T = "paired t over rows; one seed, so nothing is known of others"
 
@@ -73,6 +75,11 @@ def bootstrap_interval(sample: Sample, *, crossed: bool = True) -> Interval | No
     found = (drawn * rows).sum(axis=1) + wider * (drawn @ (means - means.mean()))
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval, without what no figure can be."""
+    return None if interval is None else (min(max(interval[0], low), high), min(max(interval[1], low), high))
 
 
 def _drawn_rows(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -139,8 +146,9 @@ class Paired:
     interval: Interval
     p: float
     test: str
-    discordant: tuple[int, int]
-    mcnemar: float
+    discordant: tuple[int, int] | None
+    mcnemar: float | None
+    """Both None where values are not those of rows that are right or wrong."""
     effect: float
 
 
@@ -160,8 +168,10 @@ def compare(
     of_a, of_b = (np.array([values.mean() for values in arm]) for arm in (a, b))
     plus, minus = (sum(int((sign * values > 0).sum()) for values in d) for sign in (1, -1))
     mcnemar = float(stats.binomtest(plus, plus + minus).pvalue) if plus + minus else 1.0
-    if len(d) == 1:
-        binary = all(np.isin(values, (0, 1)).all() for values in (*a, *b))
+    binary = max(map(len, d)) > 1 and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
+    if len(d) == 1 and arms is not None:
+        test, p = ONE_SEED, _one_seed_p(d[0], arms)
+    elif len(d) == 1:
         test = ROWS if binary else ROWS_T
         p = mcnemar if binary else _row_p(d[0])
     else:
@@ -169,7 +179,15 @@ def compare(
         rows, degrees = _row_part(d, crossed)
         p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), rows, degrees))
     effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
-    return Paired(float(means.mean()), interval, p, test, (plus, minus), mcnemar, effect)
+    apart = ((plus, minus), mcnemar) if binary else (None, None)
+    return Paired(float(means.mean()), interval, p, test, *apart, effect)
+
+
+def _one_seed_p(differences: np.ndarray, arms: Pool) -> float:
+    """Two-sided p of (N,) differences of rows with one seed, each arm as wide over seeds as `arms` are."""
+    seeds, rows = 2 * float(arms.variance), float(row_variance(differences))
+    degrees = (seeds + rows) ** 2 / (seeds**2 / arms.degrees + rows**2 / (len(differences) - 1))
+    return float(2 * stats.t.sf(abs(differences.mean()) / math.sqrt(seeds + rows), degrees))
 
 
 def _row_p(differences: np.ndarray) -> float:

@@ -60,7 +60,8 @@ def summarise_records(
         tick = (lambda done: None) if progress is None else partial(_tick, progress, total, before)
         cells += _cells(group, arms, baseline, figures, tick)
     costs = costs_of(jobs, records)
-    lines, failed = _labelled(jobs, records), records.failed
+    titles, damaged = _titles(jobs), list[str]()
+    lines, failed = _labelled(jobs, records, titles, damaged), records.failed
     neurons = tuple(line for line in lines if line["kind"] == "neurons")
     by_family = [families_of(group, arms, baseline, figures, jobs) for group in groups]
     claims = [claim for one in by_family for claim in one.claims(OF_MEASURES)] + list(_claims(cells, baseline))
@@ -77,12 +78,12 @@ def summarise_records(
         questions=tuple(q for one in by_family for q in _asked(one, groups, figures, costs, neurons)) if asked else (),
         neurons=neurons,
         attacks=tuple(line for line in lines if line["kind"] == "attack"),
-        missing=tuple(dict.fromkeys(job.title for job in jobs if job.id not in records.by_job)),
-        failed={job.title: _error(failed[job.id]) for job in jobs if job.id in failed},
-        damaged=(*records.damaged, *figures.damaged),
+        missing=tuple(title for identity, title in titles.items() if identity not in records.by_job),
+        failed={title: _error(failed[identity]) for identity, title in titles.items() if identity in failed},
+        damaged=(*records.damaged, *figures.damaged, *damaged),
         environment=_environment(records, jobs),
         left_out=tuple(dict.fromkeys([*figures.left_out, *(text for one in by_family for text in one.left_out)])),
-        jobs={line["job"]: {k: v for k, v in line.items() if k != "result"} for line in lines},
+        jobs={line["job"]: {k: v for k, v in line.items() if k != "result"} for line in reversed(lines)},
     )
 
 
@@ -104,13 +105,13 @@ def _cells(
     spreads: dict[tuple[str, Measure], Spread] = {}
     for done, measure in enumerate(figures.measures(group), 1):
         seeds = {arm: own for arm in arms if (own := figures.of(group, arm, measure))}
-        spreads |= {(arm, measure): spread_of(own) for arm, own in seeds.items()}
+        spreads |= {(arm, measure): spread_of(own, measure.metric) for arm, own in seeds.items()}
         pooled = scatter(list(seeds.values()))
         base = seeds.pop(baseline, {})
         for arm, own in seeds.items():
             if base and not _is_clean(measure):
                 figures.left_out += _unlike(own, base, f"{group_title(group)}: {measure.title}: {arm} and {baseline}")
-                one = against(own, base, pooled, share=measure.metric == "accuracy")
+                one = against(own, base, pooled, measure.metric)
                 if one is not None:
                     found[arm, measure] = one
         tick(done)
@@ -162,11 +163,57 @@ def _asked(
     return answers(families, families.claims(OF_MEASURES), figures, costs, own, where)
 
 
-def _labelled(jobs: Sequence[Job], records: Records) -> list[dict[str, Any]]:
-    """The lines of finished jobs, once for each label that the plan gives them."""
-    done = records.done
-    labels = ("title", "kind", "name", "arm", "family", "budget", "dataset", "model", "seed")
-    return [{**done[job.id], **{name: getattr(job, name) for name in labels}} for job in jobs if job.id in done]
+def _titles(jobs: Sequence[Job]) -> dict[str, str]:
+    """One title for each identity, the first label's, with the model where there are several; no two are the same."""
+    several = len({job.model for job in jobs}) > 1
+    titles, taken = dict[str, str](), set[str]()
+    for job in jobs:
+        if job.id not in titles:
+            title = f"{job.title} ({job.model})" if several else job.title
+            titles[job.id] = title if title not in taken else f"{title} [{job.id}]"
+            taken.add(titles[job.id])
+    return titles
+
+
+def _labelled(
+    jobs: Sequence[Job], records: Records, titles: Mapping[str, str], damaged: list[str]
+) -> list[dict[str, Any]]:
+    """The lines of finished jobs, once for each label that the plan gives them; `damaged` gets what makes no sense."""
+    done, lines, odd = records.done, [], dict[str, str]()
+    labels = ("kind", "name", "arm", "family", "budget", "dataset", "model", "seed")
+    for job in (job for job in jobs if job.id in done):
+        wrong = _shape(job.kind, done[job.id]["result"])
+        if wrong:
+            odd[job.id] = f"the record {job.id} ({titles[job.id]}) cannot be used: {wrong}"
+        else:
+            own = {name: getattr(job, name) for name in labels}
+            lines.append({**done[job.id], **own, "title": titles[job.id]})
+    damaged += odd.values()
+    return lines
+
+
+PARTS = ("minimal", "oracle", "control", "ablation", "exclusive", "bootstrap", "probe")
+"""Of a result of neurons: mappings."""
+SERIES = ("layer_profile", "layer_accuracy", "top", "tags")
+"""Lists."""
+
+
+def _shape(kind: str, result: Mapping[str, Any]) -> str:
+    """What is wrong with a result that reports take apart, "" if nothing is."""
+    found = [(f"examples of {kind}", result.get("examples"), list, dict)] if kind == "attack" else []
+    if kind == "neurons":
+        found += [(name, result.get(name), dict, object) for name in PARTS]
+        found += [(name, result.get(name), list, dict if name == "top" else object) for name in SERIES]
+        minimal = result.get("minimal")
+        size = minimal.get("size") if isinstance(minimal, dict) else None
+        if isinstance(size, bool) or not isinstance(size, int | float | None):
+            return f"the size of the minimal set is no number: {size!r}"[:200]
+    for name, value, whole, item in found:
+        if value is not None and not isinstance(value, whole):
+            return f"{name} is of another kind than expected: {value!r}"[:200]
+        if isinstance(value, list) and not all(isinstance(one, item) for one in value):
+            return f"{name} has parts of another kind than expected: {value!r}"[:200]
+    return ""
 
 
 def _error(line: Mapping[str, Any]) -> str:
@@ -185,7 +232,7 @@ def _environment(records: Records, jobs: Sequence[Job]) -> dict[str, Any]:
                 label = f"{name} of {job.name}" if job.kind == "score" else name
                 known[label if label not in known else f"{label} ({job.kind} {job.name})"] = digest
     count_of = f"{len(records.done)} finished, {count(len(records.failed), 'failure')}"
-    return {"command": "sparring study run study.yaml", **merged, "records": count_of, "data": data}
+    return {**merged, "records": count_of, "data": data}
 
 
 def _merged(values: Sequence[Any]) -> dict[str, Any]:

@@ -70,16 +70,16 @@ class Comparison:
     p_holm: float
     """After Holm's correction over the arms and measures of the group."""
     test: str
-    discordant: tuple[int, int]
-    """(row, seed) pairs that only the arm, only the baseline got right."""
-    mcnemar: float
-    """Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given."""
+    discordant: tuple[int, int] | None
+    """(row, seed) pairs that only the arm, only the baseline got right; None of other values."""
+    mcnemar: float | None
+    """Exact two-sided p of the discordant pairs, rows of all seeds pooled; takes models as given. None as those are."""
     effect: float
-    """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds."""
+    """Cohen's h of the two shares; of other metrics: paired Cohen's d over seeds, or over rows with one seed."""
     seeds: int
     rows: int
     verdict: Literal["better", "worse", "open"]
-    """better, worse: p_holm below 0.05."""
+    """better, worse: p_holm below 0.05, of two seeds or more."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Summary:
     missing: tuple[str, ...]
     """Titles of the jobs without a record."""
     failed: dict[str, str]
-    """Title -> error of the jobs that failed."""
+    """Title -> error of the jobs that failed; titles are unique."""
     damaged: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     """Versions, machine, command; data hashes."""

@@ -25,8 +25,8 @@ MARKS: Mapping[str, tuple[str, str]] = {"better": ("▲", "$^{+}$"), "worse": ("
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "−": "$-$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "\n": " ", "\t": " ",
-    "[": "{[}", "]": "{]}",
+    "|": r"\textbar{}", '"': r"\char34{}", "−": "$-$", "⟨": r"$\langle$", "⟩": r"$\rangle$", 
+    "\n": " ", "\r": " ", "\t": " ", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ class Latex(Markdown):
 
     def whole(self, title: str, lines: Sequence[str]) -> str:
         """A part of a document."""
-        comment = visible(title).replace("\n", " ")
+        comment = " ".join(visible(title).split())
         return "\n".join([f"% {comment}", "% \\usepackage{booktabs}", *lines]).rstrip() + "\n"
 
 
@@ -244,7 +244,16 @@ def _line(where: Sequence[str], spread: Spread, comparison: Comparison | None) -
         line += [None] * 10
     else:
         c = comparison
-        line += [c.difference, *c.interval, c.p, c.p_holm, c.verdict, c.effect, *c.discordant, c.mcnemar]
+        line += [
+            c.difference,
+            *c.interval,
+            c.p,
+            c.p_holm,
+            c.verdict,
+            c.effect,
+            *(c.discordant or (None, None)),
+            c.mcnemar,
+        ]
     return [*line, " ".join(spread.jobs)]
 
 
