@@ -14,7 +14,9 @@ language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with S
   variance (S - 1 degrees of freedom) or the average one of all arms compared (with their degrees of freedom), whichever
   is larger: arms that are trained alike scatter alike; one that scatters more is judged by its own seeds.
 
-benchmarks/null_studies.py measures how often a study without any effect claims one, and what is found at 10 points.
+This errs on the side of caution: V_rows and V_seeds both hold what is due to seed and row together, and what two arms
+share with a seed is not made use of. benchmarks/null_studies.py measures how often a study without any effect claims
+one (with three seeds or more, at most one in twenty), and how much of 10 points is found.
 With one seed, nothing is known of other seeds: the tests are about the rows alone.
 """
 
