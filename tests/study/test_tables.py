@@ -167,5 +167,5 @@ def _plain(jobs):
 
 def test_quotes_and_carriage_returns_are_harmless_in_latex(summary):
     text = tables(replace(summary, name='a\r"b"\\input{x}'), "tex")
-    assert text.startswith("% Study a ") and "\r" not in text and "textquotedbl" not in text
+    assert text.startswith("% Study a") and "\r" not in text and "textquotedbl" not in text
     assert "\\input" not in "\n".join(line for line in text.splitlines() if not line.startswith("%"))

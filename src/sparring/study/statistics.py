@@ -14,7 +14,9 @@ language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with S
   variance (S - 1 degrees of freedom) or the average one of all arms compared (with their degrees of freedom), whichever
   is larger: arms that are trained alike scatter alike; one that scatters more is judged by its own seeds.
 
-benchmarks/null_studies.py measures how often a study without any effect claims one, and what is found at 10 points.
+This errs on the side of caution: V_rows and V_seeds both hold what is due to seed and row together, and what two arms
+share with a seed is not made use of. benchmarks/null_studies.py measures how often a study without any effect claims
+one (with three seeds or more, at most one in twenty), and how much of 10 points is found.
 With one seed, V_seeds is twice the average variance of the arms compared, if other arms have several; else nothing is
 known of other seeds, and the tests are about the rows alone. Neither decides anything: one seed's comparison is open.
 """
@@ -179,8 +181,10 @@ def compare(
         rows, degrees = _row_part(d, crossed)
         p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), rows, degrees))
     effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
-    apart = ((plus, minus), mcnemar) if binary else (None, None)
-    return Paired(float(means.mean()), interval, p, test, *apart, effect)
+    difference = float(means.mean())
+    if not binary:
+        return Paired(difference, interval, p, test, None, None, effect)
+    return Paired(difference, interval, p, test, (plus, minus), mcnemar, effect)
 
 
 def _one_seed_p(differences: np.ndarray, arms: Pool) -> float:

@@ -200,7 +200,9 @@ SERIES = ("layer_profile", "layer_accuracy", "top", "tags")
 
 def _shape(kind: str, result: Mapping[str, Any]) -> str:
     """What is wrong with a result that reports take apart, "" if nothing is."""
-    found = [(f"examples of {kind}", result.get("examples"), list, dict)] if kind == "attack" else []
+    found: list[tuple[str, Any, type, type]] = []
+    if kind == "attack":
+        found.append((f"examples of {kind}", result.get("examples"), list, dict))
     if kind == "neurons":
         found += [(name, result.get(name), dict, object) for name in PARTS]
         found += [(name, result.get(name), list, dict if name == "top" else object) for name in SERIES]
