@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 from functools import cache
 
 import families
@@ -16,6 +17,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_server_of_workers():
+    """The process that workers are forked from has loaded what the first module asked it to; the next begins its own."""
+    yield
+    if "multiprocessing.forkserver" in sys.modules:
+        sys.modules["multiprocessing.forkserver"]._forkserver._stop()
 
 
 @pytest.fixture(scope="session")
