@@ -21,7 +21,7 @@ def one_thread():
 
 @pytest.fixture(scope="module", autouse=True)
 def own_server_of_workers():
-    """The process that workers are forked from has loaded what the first module asked it to; the next begins its own."""
+    """The process that workers are forked from has loaded what one module asked it to; the next begins its own."""
     yield
     if "multiprocessing.forkserver" in sys.modules:
         sys.modules["multiprocessing.forkserver"]._forkserver._stop()
