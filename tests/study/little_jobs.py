@@ -47,7 +47,9 @@ def perform(job, folder, needs, progress):
     print("what a library says")
     progress("sleeping", 0, 1)
     try:
-        time.sleep(settings.get("sleep", 0))
+        until = time.monotonic() + settings.get("sleep", 0)
+        while (rest := until - time.monotonic()) > 0:
+            time.sleep(min(rest, 0.05))  # a cluster interrupts between two calls alone
     except KeyboardInterrupt:
         (work / "stopped").write_text("")
         raise Interrupted("stopped where it can go on") from None

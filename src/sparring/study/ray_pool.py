@@ -6,6 +6,7 @@ folder, as it does on one machine.
 
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
@@ -78,8 +79,11 @@ class RayPool:
     def _connect(self) -> None:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            host, _, port = self.address.rpartition(":")
+            if port.isdigit() and "/" not in host:  # where nobody answers, Ray would try for minutes
+                socket.create_connection((host, int(port)), timeout=10).close()
             self._ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
             raise RunError(
                 f"cannot use the Ray cluster {self.address!r}: {' '.join(str(error).split())}; start one with "
                 "`ray start --head`; if it asks for a token, set RAY_AUTH_MODE=token; or leave --ray out"
