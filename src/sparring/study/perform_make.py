@@ -72,7 +72,7 @@ def pretrained(task: Task) -> dict[str, Any]:
 def trained(task: Task) -> dict[str, Any]:
     """A classifier, in model/."""
     output, given = task.work / MODEL, {**task.job.settings, **_saving(task)}
-    rounds, rows, source = given.pop("rounds", None), task.made("augment"), task.made("pretrain")
+    rounds, rows = given.pop("rounds", None), task.made("augment")
     where = _training_rows(task)
     if rows is not None:
         *texts, label = task.rows("train").columns
@@ -80,16 +80,11 @@ def trained(task: Task) -> dict[str, Any]:
         if rounds is not None:
             made = read_yaml(rows / f"{ROWS}.yaml")
             given["epochs"] = rounds * made["data"]["rows"] / sum(made["rows"].values())
-    where["text"] = ",".join(where["text"]) if where["text"] else None
     settings = parse(
         FineTune,
         {
             **anchored_options(given, task.root),
-            **where,
-            "model": str(source / MODEL) if source is not None else task.model,
-            "eval_data": _held_out_rows(task),
-            "output": str(output),
-            "seed": task.job.seed,
+            **_places(task, where, output),
         },
     )
     metrics = _finished(output)
@@ -112,18 +107,13 @@ def trained(task: Task) -> dict[str, Any]:
 
 def mixed(task: Task) -> dict[str, Any]:
     """A mixture of adapters, in model/."""
-    output, source = task.work / MODEL, task.made("pretrain")
+    output = task.work / MODEL
     where = _training_rows(task)
-    where["text"] = ",".join(where["text"]) if where["text"] else None
     settings = parse(
         Mix,
         {
             **anchored_options({**task.job.settings, **_saving(task)}, task.root),
-            **where,
-            "model": str(source / MODEL) if source is not None else task.model,
-            "eval_data": _held_out_rows(task),
-            "output": str(output),
-            "seed": task.job.seed,
+            **_places(task, where, output),
         },
     )
     metrics = _finished(output)
@@ -158,6 +148,19 @@ def _saving(task: Task) -> dict[str, Any]:
 
 
 # rows
+
+
+def _places(task: Task, where: dict[str, Any], output: Path) -> dict[str, Any]:
+    """What every training is told of rows, starting model, folder and seed."""
+    source = task.made("pretrain")
+    return {
+        **where,
+        "text": ",".join(where["text"]) if where["text"] else None,
+        "model": str(source / MODEL) if source is not None else task.model,
+        "eval_data": _held_out_rows(task),
+        "output": str(output),
+        "seed": task.job.seed,
+    }
 
 
 def _training_rows(task: Task) -> dict[str, Any]:
