@@ -113,7 +113,10 @@ def test_hostile_texts_come_back_from_the_embedded_data(tmp_path):
 
 def test_a_difference_is_embedded_in_segments(tmp_path):
     found = embedded(written(tmp_path, content(recipe("x", [outcome(0, "success", "a good film", "a bad film")]))))
-    assert found["outcomes"][0]["fields"] == [[[0, "a "], [-1, "good"], [1, "bad"], [0, " film"]]]
+    fields = [[[0, "a "], [-1, "good"], [1, "bad"], [0, " film"]]]
+    assert found["outcomes"][0]["fields"] == fields
+    held = outcome(0, "failed", "a good film", attempt=["a bad film"])  # what was tried in vain is shown too
+    assert embedded(written(tmp_path, content(recipe("x", [held]))))["outcomes"][0]["fields"] == fields
 
 
 def test_a_curve_falls_where_an_attack_succeeds(tmp_path):

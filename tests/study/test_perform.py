@@ -122,6 +122,7 @@ def test_an_attack_says_what_became_of_every_row(done):
         status = {"h": "failed", "b": "success", "s": "skipped"}[letter]
         assert example["status"] == status and example["label"] in ("neg", "pos")
         assert (example["adversarial"] is not None) == (letter == "b")
+        assert example["attempt"] is None or (letter == "h" and example["attempt"] != example["original"])
 
 
 def test_rows_that_broke_one_model_are_asked_of_the_others(done):

@@ -12,7 +12,7 @@ from .difference import difference, visible
 from .page import embedded, fill, plain, write_page
 
 TEMPLATE = "attack/report.html.j2"
-TEXTS = ("original", "adversarial")
+TEXTS = ("original", "adversarial", "attempt")
 MARKS = {"same": 0, "deleted": -1, "inserted": 1}
 COLOURS, DASHES = 7, 4
 """Styles of lines in the template: colours that colour-blind readers tell apart, then dash patterns."""
@@ -51,6 +51,8 @@ class Outcome(TypedDict):
     label: str
     original: Sequence[str]
     adversarial: Sequence[str] | None
+    attempt: NotRequired[Sequence[str] | None]
+    """Of a failure, the text that the search ended with."""
     predicted: str
     attacked: str | None
     clean_confidence: float | None
@@ -135,7 +137,7 @@ def render(content: Mapping[str, Any]) -> str:
 
 def _shown(outcome: Outcome, recipe: int) -> dict[str, Any]:
     """What the list of examples needs: the outcome with segments (mark, text) in place of its texts."""
-    adversarial = outcome["adversarial"] or outcome["original"]
+    adversarial = outcome["adversarial"] or outcome.get("attempt") or outcome["original"]
     fields = [
         [(MARKS[what], text) for what, text in difference(before, after)]
         for before, after in zip(outcome["original"], adversarial, strict=True)

@@ -265,6 +265,7 @@ def _shown(outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
         "label": name(outcome.label),
         "original": list(outcome.original),
         "adversarial": None if outcome.adversarial is None else list(outcome.adversarial),
+        "attempt": None if outcome.attempt is None else list(outcome.attempt),
         "predicted": name(outcome.predicted),
         "attacked": name(outcome.attacked),
         "status": outcome.status,

@@ -124,7 +124,7 @@ def _edited(example: Mapping[str, Any], texts: _Places) -> tuple[list[int | None
     """Places of the original fields, and the edits of each."""
     originals, edits = [], []
     before = example.get("original") or []
-    for old, new in zip(before, example.get("adversarial") or before, strict=False):
+    for old, new in zip(before, example.get("adversarial") or example.get("attempt") or before, strict=False):
         segments = [(what, visible(part)) for what, part in difference(str(old), str(new))]
         originals.append(texts.of("".join(part for what, part in segments if what != "inserted")))
         signs = {"same": 1, "deleted": -1}
