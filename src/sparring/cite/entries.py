@@ -41,6 +41,11 @@ class Bibliography:
         """Whether the file says what to cite for something, or that there is nothing to cite."""
         return use in self.uncited or any(use in entry.uses for entry in self.entries)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Everything that a bare name may mean."""
+        return frozenset(use[1] for entry in self.entries for use in entry.uses) | {use[1] for use in self.uncited}
+
     def of(self, uses: Iterable[Use]) -> list[Entry]:
         """The entries for what was used, each once, in the order of the uses."""
         found = [entry for use in uses for entry in self.entries if use in entry.uses]
@@ -84,8 +89,8 @@ def uses_named(name: str) -> list[Use]:
         if chosen and (known.of(chosen) or not known.of(uses)):
             return chosen
     if not uses:
-        names = {use[1] for entry in known.entries for use in entry.uses} | {use[1] for use in known.uncited}
-        raise SettingError(f"there is nothing to cite by the name '{name}', and no such folder; {nearest(name, names)}")
+        hint = nearest(name, known.names)
+        raise SettingError(f"there is nothing to cite by the name '{name}', and no such folder; {hint}")
     return uses
 
 

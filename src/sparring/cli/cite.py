@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,16 +27,14 @@ def cite(
     from ..cite.entries import bibliography, uses_named
     from ..cite.used import Used
 
-    used = Used()
-    folders = [name for name in what or [] if _is_path(name)]
-    if folders or not what:
+    known, used = bibliography(), Used()
+    if not what or any(map(_is_path, what)):
         used.uses["software", "sparring"] = None
     for name in what or []:
-        if name in folders:
+        if _is_path(name):
             used.read(Path(name))
         else:
             used.uses.update(dict.fromkeys(uses_named(name)))
-    known = bibliography()
     found = known.of(used.uses)
     unknown = [use for use in used.uses if not known.knows(use)]
     if json:
@@ -56,12 +54,12 @@ def cite(
 
 
 def _is_path(name: str) -> bool:
+    """Whether a folder or a file is meant."""
     from ..cite.entries import bibliography
 
-    written_as_path = os.sep in name or name.startswith(".")
-    named: Any = {use[1] for entry in bibliography().entries for use in entry.uses}
-    named |= {use[1] for use in bibliography().uncited}
-    return written_as_path or (name not in named and Path(name).exists())
+    if os.sep in name or name.startswith("."):
+        return True
+    return name not in bibliography().names and Path(name).exists()
 
 
 def _unknown(use: tuple[str, str]) -> str:
