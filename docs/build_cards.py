@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from build_choices import decisions, methods_table, negatives
+
 from sparring.evaluate.metrics import interval
 from sparring.methods import METHODS, Method
 
@@ -83,6 +85,11 @@ def pages() -> dict[Path, str]:
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
+    choose = DOCS / "choose.md"
+    new[choose] = _filled(choose.read_text("utf-8"), "choices", _table(*decisions()))
+    new[choose] = _filled(new[choose], "gains", _table(*methods_table()))
+    log = DOCS / "experiments.md"
+    new[log] = _filled(log.read_text("utf-8"), "negatives", _table(*negatives()))
     for name, method in METHODS.items():
         card, own = DOCS / "methods" / f"{name}.md", [row for row in runs if row["method"] == name]
         new[card] = _filled(card.read_text("utf-8"), "settings", settings_table(method))

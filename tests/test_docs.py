@@ -63,3 +63,52 @@ def test_the_examples_run(tmp_path, monkeypatch):
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     assert example.main(rows=4, output=str(tmp_path / "run")) > 0
+
+
+def test_every_test_that_the_documentation_names_exists():
+    named = {
+        (page.name, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"tests/[\w/]+\.py::\w+", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 60
+    for page, name in named:
+        file, test = name.split("::")
+        assert (ROOT / file).is_file() and f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page}: {name}"
+
+
+def test_fidelity_has_a_line_with_a_test_for_every_method_and_every_recipe():
+    from sparring import METHODS
+    from sparring.attack.recipes import RECIPES
+
+    lines = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8").splitlines()
+    for name in [f"[{method}](methods/{method}.md)" for method in METHODS] + [f"`{recipe}`" for recipe in RECIPES]:
+        (line,) = [line for line in lines if line.startswith("| ") and name in line.split(" | ")[0]]
+        assert line.count(" | ") == 5 and "tests/" in line.split(" | ")[-1], name
+
+
+def test_every_paper_of_a_method_or_recipe_is_in_the_index():
+    from sparring import METHODS
+    from sparring.attack.recipes import RECIPES
+
+    index = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    controls = {"standard", "random", "random-characters"}
+    assert not [name for name in METHODS.keys() - controls if f"(methods/{name}.md" not in index]
+    assert not [name for name in RECIPES.keys() - controls if f"`{name}`" not in index]
+
+
+def test_no_code_of_a_model_is_run_and_no_pickle_is_read():
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for call in re.findall(r"Auto\w+\.from_pretrained\((?:[^()]|\([^()]*\))*\)", text):
+            assert "trust_remote_code=False" in call, f"{path}: {call}"
+        assert "trust_remote_code=True" not in text and "allow_pickle=True" not in text, path
+        assert not re.search(r"\bpickle\.(load|loads)\(|weights_only=False", text), path
+
+
+def test_every_public_name_is_in_the_reference():
+    import sparring
+
+    shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    homes = {name: home for name, home in sparring._HOMES.items() if name != "METHODS"}
+    assert not [name for name, home in homes.items() if f"::: sparring.{home}.{name}\n" not in shown]
