@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -174,33 +175,45 @@ PAGES = {name: Page(name, **one) for name, one in yaml.safe_load((DOCS / "claims
 # a page
 
 
+@cache
+def book_at(folder: Path) -> Book:
+    """A study: read once, also where several pages are about it."""
+    return Book(folder)
+
+
 def books_of(page: Page, root: Path) -> list[Book]:
     """The studies of a page that have a plan and records."""
     folders = [root / "studies" / name for name in page.studies]
-    return [Book(folder) for folder in folders if (folder / RECORDS).exists() and (folder / "plan.json").exists()]
+    return [book_at(folder) for folder in folders if (folder / RECORDS).exists() and (folder / "plan.json").exists()]
+
+
+@cache
+def verdict_of(name: str, root: Path) -> Verdict:
+    """What the records say of a claim."""
+    return DECIDE[name](books_of(PAGES[name], root))
 
 
 def opening(page: Page, root: Path) -> str:
     """The first sentence: whether the claim held here, at which size, with which uncertainty."""
     books = books_of(page, root)
-    found = DECIDE[page.name](books).sentence
+    found = verdict_of(page.name, root).sentence
     missing = sum(book.missing for book in books)
     if not found:
         state = (
-            f"of its jobs {missing} are still to be done"
+            f"{count(missing, 'job')} still to be done"
             if books
             else "its study is in the repository, its records are not"
         )
         return f"**Not run yet here**: {state}."
     if missing and books:
-        return f"{found[:-1]}; not finished: {missing} jobs are still to be done."
+        return f"{found[:-1]}; not finished: {count(missing, 'job')} still to be done."
     return found if books else f"{found[:-1]}; from older records, for the study itself has not been run yet here."
 
 
 def text_of(page: Page, root: Path) -> str:
     """The whole page."""
     books = books_of(page, root)
-    verdict = DECIDE[page.name](books)
+    verdict = verdict_of(page.name, root)
     out = [f"# {page.title}", "", opening(page, root), "", "## The claim", "", page.claim, ""]
     for book in books:
         out += figures(book) + searched(page, book)
@@ -357,6 +370,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def pages(root: Path = ROOT) -> dict[str, str]:
     """File name -> text of all pages. root: where `studies` lies."""
+    book_at.cache_clear()
+    verdict_of.cache_clear()
     found = {f"{page.name}.md": text_of(page, root) for page in PAGES.values()}
     rows = [[f"[{page.title}]({page.name}.md)", opening(page, root)] for page in PAGES.values()]
     found["index.md"] = "\n".join(
