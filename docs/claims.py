@@ -248,12 +248,15 @@ def cat(book: Book) -> Verdict:
     return Verdict(sentence, pairs)
 
 
-def trade_offs(book: Book, group: Group) -> dict[str, Seeds]:
-    """By arm, the mean of clean accuracy and accuracy under each attack, row by row of those that were attacked."""
+def trade_offs(book: Book, group: Group, without: Sequence[str] = ()) -> dict[str, Seeds]:
+    """By arm, the mean of clean accuracy and accuracy under each attack, row by row of those that were attacked.
+
+    without: attacks that do not count.
+    """
     found: dict[str, dict[int, list[tuple[str, np.ndarray, str]]]] = {}
     recipes: dict[str, set[str]] = {}
     for job in book.jobs:
-        if job.kind == "attack" and group_of(job) == group:
+        if job.kind == "attack" and group_of(job) == group and job.name not in without:
             recipes.setdefault(job.arm, set()).add(job.name)
             if job.id in book.records.done:
                 result = book.records.done[job.id]["result"]

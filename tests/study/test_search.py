@@ -15,7 +15,7 @@ DEV = {"toy": {"train": "train.csv", "test": "dev.csv"}}
 TRAIN = {"batch_size": 10, "max_length": 32, "precision": "fp32"}
 ARMS = {
     "standard": {"family": "baseline"},
-    "pgd": {"train": {"method": "pgd", "settings": {"steps": 2}}, "search": {"settings.radius": ["0.1x", "0.2x"]}},
+    "pgd": {"train": {"method": "pgd", "settings": {"steps": 2}}, "search": {"settings.radius": ["0.3x", "0.4x"]}},
 }
 SEARCH = {"trials": 3, "over": {"learning_rate": [0.1, 0.2, 0.3]}}
 
@@ -48,7 +48,7 @@ def test_every_arm_is_tried_equally_often_and_a_draw_of_trials_repeats_nothing(p
     assert {arm: len(jobs) for arm, jobs in trials.items()} == {"standard": 3, "pgd": 3}
     assert [one["learning_rate"] for one in trials["standard"]] == [0.1, 0.2, 0.3]
     assert len({json.dumps(one, sort_keys=True) for one in trials["pgd"]}) == 3
-    assert all(one["settings"]["steps"] == 2 and one["settings"]["radius"] in ("0.1x", "0.2x") for one in trials["pgd"])
+    assert all(one["settings"]["steps"] == 2 and one["settings"]["radius"] in ("0.3x", "0.4x") for one in trials["pgd"])
     write_plan(found)
     assert read_plan(found.folder).study == found.study and found.study.baseline == "standard-1"
 

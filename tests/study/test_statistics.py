@@ -219,6 +219,12 @@ def test_values_that_are_no_rows_right_or_wrong_have_no_discordant_pairs(rng):
     assert compare([np.array([0.0])] * 2, [np.array([1.0])] * 2).discordant is None
 
 
+def test_single_values_of_seeds_have_students_interval_of_their_differences():
+    a, b = ([np.array([x]) for x in values] for values in ((0.5, 0.6, 0.8), (0.4, 0.3, 0.6)))
+    wanted = stats.ttest_rel([0.5, 0.6, 0.8], [0.4, 0.3, 0.6]).confidence_interval()
+    assert compare(a, b).interval == pytest.approx((wanted.low, wanted.high))
+
+
 def test_two_arms_that_never_differ_have_the_interval_of_agresti_and_min_as_worked_by_hand():
     # none of 98 rows differs: 0 of 100 with half a row in each cell, sqrt(1) / 100
     assert paired_interval(0, 0, 98) == pytest.approx((-0.019600, 0.019600), abs=1e-6)
