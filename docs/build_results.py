@@ -253,8 +253,8 @@ def text_of(page: Page, root: Path) -> str:
     out += [
         "## At full size",
         "",
-        f"`{path}`: {models}, all rows of {listed(list(study['data']))}, {seeds}. **It was not run here.** Tests plan it "
-        "with tiny models and rows, so that it starts as it is.",
+        f"`{path}`: {models}, full data size of {listed(list(study['data']))}, {seeds}. **It was not run here.** Tests "
+        "plan it with tiny models and rows, so that it starts as it is.",
     ]
     return "\n".join(out).rstrip() + "\n"
 
