@@ -186,7 +186,8 @@ def compare(
     binary = max(map(len, d)) > 1 and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
     if binary and interval[0] == interval[1]:  # nothing varies, as where both arms are at 0 %: draws know no width
         rows = len(d[0]) if crossed else sum(map(len, d))
-        interval = paired_interval(*(round(rows * max(sign * float(means[0]), 0.0)) for sign in (1, -1)), rows)
+        more = rows * float(means[0])
+        interval = paired_interval(round(max(more, 0.0)), round(max(-more, 0.0)), rows)
     if len(d) == 1 and arms is not None:
         test, p = ONE_SEED, _one_seed_p(d[0], arms)
     elif len(d) == 1:
