@@ -64,13 +64,19 @@ class Block:
 
 
 def blocks(page):
-    """The fenced blocks of a page; those of the README without a language are shell."""
+    """The fenced blocks of a page."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    plain = "shell" if page == "README.md" else ""
     return [
-        Block(text.count("\n", 0, found.start("body")), found["language"] or plain, found["body"], found["note"])
+        Block(text.count("\n", 0, found.start("body")), found["language"] or plain(page, found["body"]), *found.group("body", "note"))
         for found in FENCE.finditer(text)
     ]
+
+
+def plain(page, body):
+    """What a block without a language is: nothing, but in the README and in generated pages."""
+    if page != "README.md" and not page.startswith("docs/results/"):
+        return ""
+    return "shell" if re.match(r"sparring |make ", body) else "text"
 
 
 def commands(block):
@@ -240,6 +246,7 @@ class Page:
         target = None
         if ">" in words:
             words, target = words[: words.index(">")], words[words.index(">") + 1]
+        words = [word.replace("studies/NAME", self.study()) for word in words]
         self.prepare(words)
         kind, more = kind_of(words), []
         if "--resume" in words:
@@ -269,6 +276,10 @@ class Page:
         else:
             raise AssertionError(f"{place}: not a command that can be run here; say why in `<!-- snippet: skip ... -->`")
         self.said.append(f"{place}: is there, and not run")
+
+    def study(self):
+        """The folder of the study that the page has run, where it says studies/NAME."""
+        return str(next(iter(Path("studies").glob("*")), "studies/NAME"))
 
     def prepare(self, words):
         """Trained models that the page takes for granted."""
@@ -308,6 +319,15 @@ def test_every_block_has_a_language_and_no_command_stands_outside_of_one():
         outside = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
         assert "```" not in outside, f"{page}: a fence that does not begin and end at the margin is not tested"
         assert not re.search(r"^ {4,}(sparring|torchrun|pip|python -m) ", outside, re.M), f"{page}: an indented command"
+
+
+def test_the_commands_of_generated_pages_are_known_and_their_studies_are_there():
+    for page in sorted((ROOT / "docs" / "results").glob("*.md")):
+        for block in blocks(str(page.relative_to(ROOT))):
+            for words in commands(block) if block.language == "shell" else ():
+                if words[0] == "sparring":
+                    parsed(words[1:])
+                assert all((ROOT / word).is_file() for word in words if word.endswith((".yaml", ".py"))), f"{page}: {words}"
 
 
 def test_what_is_not_run_is_little_and_says_why():
