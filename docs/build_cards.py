@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from build_choices import decisions, methods_table, negatives
+from build_choices import decisions, methods_table
+from build_log import negatives
 
 from sparring.evaluate.metrics import interval
 from sparring.methods import METHODS, Method

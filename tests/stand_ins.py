@@ -1,4 +1,4 @@
-"""A folder in which every command of the documentation works: tiny models, tiny data and tiny resources by their names."""
+"""A folder in which every command of the documentation works: tiny models, data and resources by their names."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ from sparring.attack import resources
 from sparring.data.demo import Review
 
 sys.path += [str(Path(__file__).parent / part) for part in ("attack", "study")]
-from small_study import write_rows  # noqa: E402
-from test_lexical import tiny_tagger  # noqa: E402
-from test_wordnet import tiny_wordnet  # noqa: E402
+from small_study import write_rows
+from test_lexical import tiny_tagger
+from test_wordnet import tiny_wordnet
 
 TABLES = {"train": 24, "dev": 12, "test": 12, "sst2": 40, "imdb": 12, "yelp": 12}
 """Rows of the csv files, in which one word decides."""

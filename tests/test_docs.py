@@ -74,7 +74,9 @@ def test_every_test_that_the_documentation_names_exists():
     assert len(named) > 60
     for page, name in named:
         file, test = name.split("::")
-        assert (ROOT / file).is_file() and f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page}: {name}"
+        assert (ROOT / file).is_file() and f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (
+            f"{page}: {name}"
+        )
 
 
 def test_fidelity_has_a_line_with_a_test_for_every_method_and_every_recipe():

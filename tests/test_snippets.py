@@ -36,7 +36,9 @@ PAGES = sorted(
 LANGUAGES = ("python", "shell", "yaml", "bibtex", "text")
 SKIPS, ELSEWHERE = 1, 3
 """The most blocks of all pages that may be left out for a reason, or are tested elsewhere."""
-FENCE = re.compile(r"(?:^<!-- snippet: (?P<note>.+?) -->\n\n?)?^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"(?:^<!-- snippet: (?P<note>.+?) -->\n\n?)?^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.M | re.S
+)
 PLACEHOLDER = re.compile(r"runs/[\w-]+")
 _FEW = ["--limit", "16", "--batch-size", "8", "--precision", "fp32"]
 SHORT = {
@@ -67,7 +69,11 @@ def blocks(page):
     """The fenced blocks of a page."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [
-        Block(text.count("\n", 0, found.start("body")), found["language"] or plain(page, found["body"]), *found.group("body", "note"))
+        Block(
+            text.count("\n", 0, found.start("body")),
+            found["language"] or plain(page, found["body"]),
+            *found.group("body", "note"),
+        )
         for found in FENCE.finditer(text)
     ]
 
@@ -113,7 +119,9 @@ def workshop(tmp_path_factory):
     patch.chdir(folder)
     from sparring import FineTune, finetune
 
-    finetune(FineTune(data="train.csv", eval_data="dev.csv", output="trained", epochs=1, batch_size=8, precision="fp32"))
+    finetune(
+        FineTune(data="train.csv", eval_data="dev.csv", output="trained", epochs=1, batch_size=8, precision="fp32")
+    )
     yield folder
     patch.undo()
 
@@ -168,7 +176,12 @@ def given(here, page):
     names = [name for name in encoded if name != "token_type_ids"]
     rows = [{name: encoded[name][i] for name in names} | {"labels": i % 2} for i in range(8)]
     arguments = TrainingArguments(
-        str(here / "trainer"), max_steps=1, per_device_train_batch_size=4, report_to=[], save_strategy="no", use_cpu=True
+        str(here / "trainer"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
     )
     return {
         "model": model,
@@ -251,7 +264,7 @@ class Page:
         kind, more = kind_of(words), []
         if "--resume" in words:
             self.undo(Path(words[words.index("--output") + 1]))
-        elif not (kind == "attack" and "--text" in words or kind == "study run" and {"--only", "--dry-run"} & set(words)):
+        elif not ((kind == "attack" and "--text" in words) or {"--only", "--dry-run"} & set(words)):
             more = SHORT.get(kind, [])
             if kind == "pretrain" and "--model" not in words:
                 more = more + FROM_SCRATCH
@@ -265,7 +278,9 @@ class Page:
     def other(self, words, place):
         """What a test should not do is at least there: a target, a test, an extra, a script."""
         if words[0] == "make":
-            assert all(re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.M) for word in words[1:] if "=" not in word), place
+            assert all(
+                re.search(rf"^{word}:", (ROOT / "Makefile").read_text(), re.M) for word in words[1:] if "=" not in word
+            ), place
         elif words[0] in ("pytest", "python") and words[-1].endswith(".py"):
             assert (ROOT / words[-1]).is_file(), place
         elif words[:2] == ["pip", "install"]:
@@ -274,7 +289,9 @@ class Page:
             assert named, place
             assert set(filter(None, (named[1] or "").split(","))) <= set(project["optional-dependencies"]), place
         else:
-            raise AssertionError(f"{place}: not a command that can be run here; say why in `<!-- snippet: skip ... -->`")
+            raise AssertionError(
+                f"{place}: not a command that can be run here; say why in `<!-- snippet: skip ... -->`"
+            )
         self.said.append(f"{place}: is there, and not run")
 
     def study(self):
@@ -297,7 +314,9 @@ class Page:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.language not in ("text", "bibtex") for b in blocks(page))])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.language not in ("text", "bibtex") for b in blocks(page))]
+)
 def test_every_block_of_a_page_runs(page, here, workshop, capsys, monkeypatch):
     from sparring import METHODS
 
@@ -327,7 +346,9 @@ def test_the_commands_of_generated_pages_are_known_and_their_studies_are_there()
             for words in commands(block) if block.language == "shell" else ():
                 if words[0] == "sparring":
                     parsed(words[1:])
-                assert all((ROOT / word).is_file() for word in words if word.endswith((".yaml", ".py"))), f"{page}: {words}"
+                assert all((ROOT / word).is_file() for word in words if word.endswith((".yaml", ".py"))), (
+                    f"{page}: {words}"
+                )
 
 
 def test_what_is_not_run_is_little_and_says_why():
