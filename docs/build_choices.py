@@ -58,7 +58,7 @@ def decisions() -> tuple[list[str], list[list[str]]]:
             able = [name for name in found if cost.get(name, (most,))[0] <= most]
             if able:
                 lines.append([goal, budget, *_choice(able, found)])
-    lines += _attacked()
+    lines += [*_online(), *_mixtures()]
     return ["goal", "budget", "take", "what our records say"], lines
 
 
@@ -74,40 +74,39 @@ def _choice(able: Sequence[str], found: dict[str, tuple[float, Interval | None]]
     return _link(best), f"{said}{more}"
 
 
-def _attacked() -> list[list[str]]:
-    """Text attacks: training on attacked rows, and mixtures, each beside plain training of the same record."""
-    lines = []
-    rows = {row["online"]: row for row in lines_of("online_on_sst2.jsonl")}
-    if "none" in rows:
-        for name, row in rows.items():
-            if name != "none":
-                said = [
-                    f"{attack} {share(rows['none']['under_attack'][attack])} → {share(one)}"
-                    for attack, one in row["under_attack"].items()
-                ]
-                apart = [a for a, one in row["under_attack"].items() if apart(rows["none"]["under_attack"][a], one)]
-                end = f"intervals are apart under {', '.join(apart)}" if apart else "every pair of intervals overlaps"
-                lines.append(
-                    ["text attacks", f"{row['train_seconds'] / rows['none']['train_seconds']:.1f}x the training",
-                     f"nothing is shown for [`--online {name}`](input-space.md)" if not apart else
-                     f"[`--online {name}`](input-space.md)", f"{'; '.join(said)} (one seed); {end}"]
-                )  # fmt: skip
-    mixed = lines_of("mixture_on_real_data.jsonl")
+def _online() -> list[list[str]]:
+    """Training on attacked rows beside plain training."""
+    lines, rows = [], {row["online"]: row for row in lines_of("online_on_sst2.jsonl")}
+    for name, row in rows.items():
+        if name == "none":
+            continue
+        before, after = rows["none"]["under_attack"], row["under_attack"]
+        better = [
+            one for one in after if apart(before[one], after[one]) and after[one]["accuracy"] > before[one]["accuracy"]
+        ]
+        said = "; ".join(f"{one} {share(before[one])} → {share(after[one])}" for one in after)
+        take = f"[`--online {name}`](input-space.md)"
+        take = f"{take} under {', '.join(better)}" if better else f"nothing is shown for {take}"
+        time = row["train_seconds"] / rows["none"]["train_seconds"]
+        lines.append(["text attacks", f"{time:.1f}x the training", take, f"{said} (one seed)"])
+    return lines
+
+
+def _mixtures() -> list[list[str]]:
+    """Mixtures and the adapter trained on all rows, beside the clean adapter."""
+    lines, mixed = [], lines_of("mixture_on_real_data.jsonl")
     for task in dict.fromkeys(line["task"] for line in mixed):
-        own, better, said = [line for line in mixed if line["task"] == task], set(), []
+        own, better, said = [line for line in mixed if line["task"] == task], [], []
         for attack in dict.fromkeys(line["attack"] for line in own):
-            pooled = {
-                model: value for model in ("plain", "union", "adpmixup") if (value := pooled_share(own, model, attack))
-            }
+            every = {model: pooled_share(own, model, attack) for model in ("plain", "union", "adpmixup")}
+            pooled = {model: value for model, value in every.items() if value}
             shares = ", ".join(f"{model} {v[0]:.0f} ({v[1]:.0f}-{v[2]:.0f})" for model, v in pooled.items())
             said.append(f"{attack}: {shares}")
-            better |= {f"{name} under {attack}" for name in above_plain(pooled)}
+            better += [f"{name} under {attack}" for name in above_plain(pooled)]
         seconds = {m: mean([x["training_seconds"] for x in own if x["model"] == m]) for m in ("plain", "adpmixup")}
         budget = f"{seconds['adpmixup'] / seconds['plain']:.1f}x the training"
-        take = (
-            f"[{', '.join(sorted(better))}](mixture.md)" if better else "nothing is shown for a [mixture](mixture.md)"
-        )
-        lines.append([f"text attacks on small adapters ({task})", budget, take, "; ".join(said)])
+        take = f"[{', '.join(better)}](mixture.md)" if better else "nothing is shown for a [mixture](mixture.md)"
+        lines.append([f"text attacks, small adapters ({task})", budget, take, "; ".join(said)])
     return lines
 
 
@@ -138,9 +137,9 @@ def share(one: dict[str, Any]) -> str:
     return f"{100 * one['accuracy']:.0f} ({100 * low:.0f}-{100 * high:.0f})"
 
 
-def points(mean: float, limits: Interval | None) -> str:
+def points(difference: float, limits: Interval | None) -> str:
     """A difference in points with its interval."""
-    return f"{mean:+.1f}" + (f" ({limits[0]:+.1f} to {limits[1]:+.1f})" if limits else "")
+    return f"{difference:+.1f}" + (f" ({limits[0]:+.1f} to {limits[1]:+.1f})" if limits else "")
 
 
 def _link(name: str) -> str:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from sparring.attack import resources
 from sparring.data.demo import Review
+from sparring.data.demo import reviews as embedded
 
 sys.path += [str(Path(__file__).parent / part) for part in ("attack", "study")]
 from small_study import write_rows
@@ -59,7 +60,7 @@ def write_data(folder):
         for part in parts:
             (folder / name / f"{part}.csv").write_bytes((folder / f"{part}.csv").read_bytes())
     write_rows(folder / "imdb" / "test.csv", 12, 9, names=("neg", "pos"))
-    text = [f"{review.text}. {review.text} very much so." for review in reviews("train")] * 4
+    text = [review.text for review in embedded("train")[:200]]
     (folder / "text").mkdir()
     (folder / "text" / "some.txt").write_text("\n\n".join(text) + "\n")
     (folder / "news.txt").write_text("\n\n".join(text) + "\n")

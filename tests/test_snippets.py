@@ -51,7 +51,7 @@ SHORT = {
     "study run": ["--only", "standard"],
     "analyse neurons": ["--words", "240", "--min-count", "10"],
 }
-FROM_SCRATCH = ["--size", "tiny", "--vocab", "80"]
+FROM_SCRATCH = ["--size", "tiny", "--vocab", "200"]
 COMMANDS = sorted(SHORT, key=len, reverse=True)
 
 
