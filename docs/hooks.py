@@ -8,6 +8,9 @@ from latex2mathml.converter import convert
 
 FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:span|div)>', re.DOTALL)
 
+LONG = 40
+"""Characters of a formula in a line of text that a phone may have no room for: it scrolls by itself."""
+
 
 def on_page_content(content: str, **_: Any) -> str:
     """The page with every formula of arithmatex replaced."""
@@ -16,4 +19,6 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def _formula(tex: str, *, block: bool) -> str:
     made = convert(tex, display="block" if block else "inline")
-    return f'<div class="formula">{made}</div>' if block else made
+    if block:
+        return f'<div class="formula">{made}</div>'
+    return f'<span class="formula">{made}</span>' if len(tex) > LONG else made
