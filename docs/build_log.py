@@ -91,7 +91,11 @@ def _neurons() -> list[str]:
     if not sizes or max(low for _, low, _ in sizes.values()) > min(high for _, _, high in sizes.values()):
         return []
     said = ", ".join(f"{name} {size} ({low}-{high})" for name, (size, low, high) in sizes.items())
-    return ["Telling by its neurons whether a model was fine-tuned", f"intervals overlap: {said}", "neurons.json"]
+    return [
+        "A difference in how many neurons are needed, before and after fine-tuning",
+        f"intervals overlap: {said}",
+        "neurons.json",
+    ]
 
 
 def _null_studies() -> list[list[str]]:

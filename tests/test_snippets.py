@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ SHORT = {
     "augment": ["--limit", "12"],
     "pretrain": ["--steps", "2", "--batch-size", "2", "--length", "16", "--eval-blocks", "2", "--pseudo-texts", "2"],
     "mix train": [*_FEW, "--limit", "24", "--epochs", "1", "--attack-epochs", "1", "--train-on", "both"],
+    "study init": ["--seeds", "1"],
     "study run": ["--only", "standard"],
     "analyse neurons": ["--words", "240", "--min-count", "10"],
 }
@@ -264,12 +266,14 @@ class Page:
         kind, more = kind_of(words), []
         if "--resume" in words:
             self.undo(Path(words[words.index("--output") + 1]))
-        elif not ((kind == "attack" and "--text" in words) or {"--only", "--dry-run"} & set(words)):
-            more = SHORT.get(kind, [])
-            if kind == "pretrain" and "--model" not in words:
-                more = more + FROM_SCRATCH
-            if kind == "train" and "--online" in words:
-                more = [*more, "--epochs", "2"]
+        elif "--only" in words:
+            more = ["--dry-run"]  # one arm of a study is run on its page, others are planned
+        elif "--text" not in words or kind != "attack":
+            more = list(SHORT.get(kind, []))
+        if kind == "pretrain" and not {"--model", "--resume"} & set(words):
+            more += FROM_SCRATCH
+        if kind == "train" and "--online" in words:
+            more += ["--epochs", "2"]
         code, out, err = sparring(*words, *more, capsys=self.capsys)
         assert code == 0, f"{place}\n{out[-2000:]}\n{err[-2000:]}"
         if target:
@@ -320,6 +324,7 @@ class Page:
 def test_every_block_of_a_page_runs(page, here, workshop, capsys, monkeypatch):
     from sparring import METHODS
 
+    began = time.process_time()
     known, follower = dict(METHODS), Page(page, here, workshop, capsys)
     monkeypatch.setitem(sys.modules, follower.module.__name__, follower.module)
     try:
@@ -328,7 +333,7 @@ def test_every_block_of_a_page_runs(page, here, workshop, capsys, monkeypatch):
     finally:
         for name in METHODS.keys() - known.keys():
             del METHODS[name]
-    print(*follower.said, sep="\n")
+    print(*follower.said, f"{page}: {time.process_time() - began:.1f} s of a processor", sep="\n")
 
 
 def test_every_block_has_a_language_and_no_command_stands_outside_of_one():
