@@ -8,7 +8,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export SPARRING_HOME := $(CURDIR)/.cache/sparring
 PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-pretrain test check docs clean
+.PHONY: demo demo-pretrain test check docs package figures clean
 
 # Train a real pre-trained MiniLM on the embedded reviews, without and with an adversary; attack and compare them.
 demo: .venv/demo
@@ -38,9 +38,18 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The generated blocks and pages, then the site; a broken link is an error.
 docs: .venv/docs
-	$(BIN)/python docs/build_cards.py
+	for script in docs/build_*.py; do $(BIN)/python $$script || exit 1; done
 	$(BIN)/mkdocs build --strict
+
+# Build sdist and wheel, look into them, install them into an empty environment, and try them there.
+package: .venv/dev
+	$(BIN)/python .ci/package --torch $(TORCH)
+
+# The figures of docs/dependencies.md; on a machine that does nothing else.
+figures: .venv/dev
+	$(BIN)/python benchmarks/package_size.py --torch $(TORCH)
 
 .venv/torch:
 	$(PYTHON) -m venv .venv
@@ -52,7 +61,7 @@ docs: .venv/docs
 	touch $@
 
 .venv/dev: .venv/torch pyproject.toml
-	$(PIP) -e '.[demo,dev,plot]'
+	$(PIP) -e '.[demo,plot,dev]'
 	touch $@ .venv/demo
 
 .venv/docs: .venv/torch pyproject.toml

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from build_choices import decisions, methods_table
-from build_log import negatives
+from choices import decisions, methods_table
+from negatives import negatives
 
+from sparring.cite.entries import bibliography
 from sparring.evaluate.metrics import interval
 from sparring.methods import METHODS, Method
 
@@ -91,10 +92,14 @@ def pages() -> dict[Path, str]:
     new[choose] = _filled(new[choose], "gains", _table(*methods_table()))
     log = DOCS / "experiments.md"
     new[log] = _filled(log.read_text("utf-8"), "negatives", _table(*negatives()))
+    package = DOCS / "dependencies.md"
+    new[package] = _filled(package.read_text("utf-8"), "package", package_tables())
     for name, method in METHODS.items():
         card, own = DOCS / "methods" / f"{name}.md", [row for row in runs if row["method"] == name]
         new[card] = _filled(card.read_text("utf-8"), "settings", settings_table(method))
         new[card] = _filled(new[card], "effect-table", record_table(own, EFFECT))
+        papers = "\n".join(entry.bibtex for entry in bibliography().of([("method", name)]))
+        new[card] = _filled(new[card], "cite", papers and f"```bibtex\n{papers}\n```")
     return new
 
 
@@ -246,6 +251,27 @@ def null_studies_table() -> str:
     keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points"]
     lines = [[_value(one[key]) for key in keys] for one in record["scenarios"]]
     return _table([key.replace("_", " ") for key in keys], lines)
+
+
+def package_tables() -> str:
+    """Size of the wheel, time of imports and commands, what is installed; nothing without a record."""
+    record: Any = _records("package.json")
+    if not record:
+        return ""
+    times = [
+        [f"`{one['what']}`", *(f"{one[key]:.2f}" for key in ("seconds", "cpu_seconds"))] for one in record["times"]
+    ]
+    sizes = [[one["name"], one["version"], f"{one['bytes'] / 1e6:.1f}"] for one in record["installed"]]
+    embedded = f"of it {record['embedded_bytes'] / 1000:.0f} kB the embedded reviews"
+    about = f"{record['rounds']} rounds in turns, medians, on {record['machine']}, Python {record['python']}"
+    return (
+        f"The wheel has {record['wheel_bytes'] / 1000:.0f} kB ({embedded}), the sdist "
+        f"{record['sdist_bytes'] / 1000:.0f} kB; installed with all that it needs "
+        f"{record['installed_bytes'] / 1e6:.0f} MB."
+        f"\n\n{_table(['what', 'seconds', 'of them processor'], times)}\n\n"
+        f"{_table(['largest packages', 'version', 'MB installed'], sizes)}\n\n"
+        f"Measured with `{record['command']}`: {about}."
+    )
 
 
 def throughput_table(record: Any) -> str:

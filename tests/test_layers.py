@@ -24,6 +24,7 @@ ORDER = [
     "evaluate",
     "analyse",
     "study",
+    "cite",
     "cli",
 ]
 MODULES = sorted(p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in ROOT.rglob("*.py"))

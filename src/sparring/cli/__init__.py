@@ -13,6 +13,7 @@ from ..errors import Interrupted, SparringError
 from .analyse import app as analyse_app
 from .attack import attack, recipes_app
 from .augment import augment
+from .cite import cite
 from .console import leave_process_group, say, show_warning
 from .doctor import doctor
 from .evaluate import evaluate
@@ -43,6 +44,7 @@ app.add_typer(methods_app, name="methods")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(study_app, name="study")
 app.add_typer(resources_app, name="resources")
+app.command("cite")(cite)
 app.command("doctor")(doctor)
 
 

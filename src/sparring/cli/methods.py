@@ -52,11 +52,13 @@ def _show(name: str, json: AsJson = False) -> None:
 @app.command("cite")
 def _cite(name: str) -> None:
     """The BibTeX entry of a method's paper."""
+    from ..cite.entries import bibliography
+
     _known(name)
-    entries = re.findall(r"```bibtex\n(.*?)```", _card(name), re.DOTALL)
+    entries = bibliography().of([("method", name)])
     if not entries:
         raise SettingError(f"method '{name}' has no paper to cite")
-    sys.stdout.write("\n".join(entries).rstrip() + "\n")
+    sys.stdout.write("\n".join(entry.bibtex for entry in entries) + "\n")
 
 
 def _known(name: str) -> Any:

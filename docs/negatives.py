@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from build_choices import RECORDS, above_plain, apart, gains, lines_of, mean, points, pooled_share, share
+from choices import RECORDS, above_plain, apart, gains, lines_of, mean, points, pooled_share, share
 
 MIXTURES = "mixture_on_real_data.jsonl"
 _KEY = "family_wise_error"

@@ -1,0 +1,1 @@
+"""The papers to cite for what a run used."""
