@@ -231,6 +231,7 @@ def book(claims, shares, *, seeds=5, kind="score", rows=400, metric="accuracy"):
         (0.9, (0.6, 0.6, 0.6), "**holds** here: of 3 comparisons 3 better, 0 worse and 0 open"),
         (0.9, (0.6, 0.6, 0.9), "**holds in part** here: of 3 comparisons 2 better, 0 worse and 1 open"),
         (0.8, (0.8, 0.8, 0.8), "**is open** here: of 3 comparisons 0 better, 0 worse and 3 open"),
+        (0.9, (0.9, 0.6, 0.9), "**is open** here: of 3 comparisons 1 better, 0 worse and 2 open"),
         (0.5, (0.8, 0.8, 0.5), "**does not hold** here: of 3 comparisons 0 better, 2 worse and 1 open"),
         (0.6, (0.8, 0.3, 0.6), "**is mixed** here: of 3 comparisons 1 better, 1 worse and 1 open"),
     ],
@@ -280,6 +281,8 @@ def test_the_trade_off_counts_clean_and_attacked_rows_alike(claims):
             (line,) = (made.records.done[job]["result"]["outcomes"] for job in figure.jobs)
             clean, held = 1 - line.count("s") / len(line), line.count("h") / len(line)
             assert figure.values.mean() == pytest.approx((clean + held) / 2), seed
+    behind = claims.adpmixup({"sst2": {"adpmixup": found["plain"], "union": found["adpmixup"]}}, "made-up").sentence
+    assert "**does not hold** here" in behind and behind.endswith("; on average it is behind union on sst2.")
     sentence = claims.adpmixup({"sst2": found}, "made-up").sentence
     assert "best trade-off of clean accuracy and accuracy under attack **holds** here: of one comparison" in sentence
 
