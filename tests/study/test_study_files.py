@@ -48,7 +48,7 @@ def stand_in(path, place):
         kind = {"mrpc": "mrpc", "stsb": "quantity", "cola": "cola"}.get(name, pair)
         for part in ("train", "dev", "test"):
             if part in one or (part != "train" and f"{part}_share" not in one):
-                one[part] = f"{kind}-{part}.csv"
+                one[part] = f"{kind}-{'dev' if str(one.get(part)).endswith('dev.csv') else part}.csv"
         one |= {key: 20 for key in ("limit", "test_limit") if key in one}
         one |= {key: 0.3 for key in ("dev_share", "test_share") if key in one}
         one.pop("text", None)
@@ -58,7 +58,7 @@ def stand_in(path, place):
         if "pretrain" in arm:
             arm["pretrain"]["corpus"] = "text.txt"
         if "augment" in arm:
-            arm["augment"]["recipes"] = ["random-characters"]
+            arm["augment"]["recipes"] = ["random-characters" if "victim" in arm["augment"] else "swap"]
         if "mix" in arm:
             arm["mix"]["attacks"] = ["deepwordbug"]
         if "online" in arm.get("train", {}):
