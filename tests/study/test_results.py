@@ -173,6 +173,7 @@ def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(result
     assert families.startswith("Of the findings of Altinisik et al., here: robustness by augmentation and input space")
     assert "95 % interval" in families and "minilm, 3 seeds" in families
     assert confidence.startswith("That extreme confidence fakes robustness **")
+    assert confidence.endswith("; not run yet here: confidence.")
     jobs, gaps = raw_of(place / "studies" / "sst2-families"), {}
     for job, result in jobs:
         if job["kind"] == "attack":
