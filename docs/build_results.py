@@ -223,9 +223,13 @@ def opening(page: Page, root: Path) -> str:
             else "its study is in the repository, its records are not"
         )
         return f"**Not run yet here**: {state}."
-    if missing and books:
-        return f"{found[:-1]}; not finished: {count(missing, 'job')} still to be done."
-    return found if books else f"{found[:-1]}; from older records, for the study itself has not been run yet here."
+    if not books:
+        return f"{found[:-1]}; from older records, for the study itself has not been run yet here."
+    absent = [name for name in page.studies if name not in {book.folder.name for book in books}]
+    parts = [found[:-1]]
+    parts += [f"not finished: {count(missing, 'job')} still to be done"] if missing else []
+    parts += [f"not run yet here: {listed(absent)}"] if absent else []
+    return f"{'; '.join(parts)}."
 
 
 def text_of(page: Page, root: Path) -> str:

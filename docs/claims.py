@@ -26,9 +26,10 @@ STAGES = (
 )
 WORST = Measure("worst-case", "")
 RULE = (
-    "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. It "
-    "*holds* if all of them are better, *holds in part* if some are and none is worse, *is open* if none can be "
-    "told from nothing, *does not hold* if some are worse and none is better, and *is mixed* if both occur."
+    "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. "
+    "It *holds* if all of them are better, *holds in part* if at least half of them are and none is worse, "
+    "*does not hold* if some are worse and none is better, *is mixed* if both occur, and *is open* if these numbers "
+    "cannot tell."
 )
 """What the words of a verdict mean."""
 
@@ -141,7 +142,7 @@ def word(pairs: Sequence[Pair]) -> str:
         return "is mixed"
     if worse:
         return "does not hold"
-    return "is open" if not better else "holds" if better == len(pairs) else "holds in part"
+    return "holds" if better == len(pairs) else "holds in part" if 2 * better >= len(pairs) else "is open"
 
 
 def tally(pairs: Sequence[Pair]) -> tuple[int, int, int]:
@@ -285,9 +286,11 @@ def adpmixup(by_task: Mapping[str, Mapping[str, Seeds]], size: str) -> Verdict:
     pairs = compared(sides)
     if not pairs:
         return NONE
-    return Verdict(
-        said("That AdpMixup gives the best trade-off of clean accuracy and accuracy under attack", pairs, size), pairs
-    )
+    sentence = said("That AdpMixup gives the best trade-off of clean accuracy and accuracy under attack", pairs, size)
+    ahead = [pair.what.removeprefix("AdpMixup against ") for pair in pairs if pair.found.difference < 0]
+    if ahead:
+        sentence = f"{sentence[:-1]}; on average it is behind {listed(ahead)}."
+    return Verdict(sentence, pairs)
 
 
 def families(book: Book) -> Verdict:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from commands import sparring
 from small_study import SMALL, write_place, write_study
 
 from sparring.errors import RunError, SettingError
@@ -81,6 +82,19 @@ def test_the_best_trial_by_the_mean_over_seeds_is_taken_by_another_study_and_its
         plan(write_study(place, arms=arms, data=DEV, train=TRAIN, tuned="search/chosen.json"))
     with pytest.raises(SettingError, match="no settings for arm 'fgm' on 'toy'"):
         plan(write_study(place, arms=arms | {"fgm": {}}, train=TRAIN, tuned="search/chosen.json"))
+
+
+def test_the_command_shows_and_saves_the_choice(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    found = search(place, name="shown", output="shown")
+    write_plan(found)
+    code, _, err = sparring("study", "choose", "shown", capsys=capsys)
+    assert code == 2 and "12 scores are missing" in err
+    append_records(found.folder / RECORDS, lines(found, {"standard-3": 0.75}))
+    code, out, _ = sparring("study", "choose", "shown", capsys=capsys)
+    assert code == 0 and "learning_rate 0.3" in out and "0.750" in out and "saved in shown/chosen.json" in out
+    code, out, _ = sparring("study", "choose", "study.yaml", "--json", capsys=capsys)
+    assert code == 0 and json.loads(out)["chosen"][0]["settings"] == {"learning_rate": 0.3}
 
 
 def test_a_search_that_is_not_at_its_end_chooses_nothing(place):

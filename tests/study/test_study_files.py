@@ -8,6 +8,7 @@ import pytest
 import yaml
 from small_study import write_place, write_rows
 
+from sparring.data.load import load
 from sparring.errors import SettingError
 from sparring.study.plan import plan
 from sparring.study.read import read_study
@@ -44,21 +45,23 @@ def stand_in(path, place):
     given = found.pop("models", None) or [found.pop("model")]
     found["models"] = dict.fromkeys(given, "base")
     for name, one in found["data"].items():
-        pair = "pair" if name in ("rte", "snli", "anli", "anli-like") else "single"
+        if name == "anli-like":  # made up, and in the repository
+            one["train"] = str(path.parent / one["train"])
+            continue
+        pair = "pair" if name in ("rte", "snli", "anli") else "single"
         kind = {"mrpc": "mrpc", "stsb": "quantity", "cola": "cola"}.get(name, pair)
         for part in ("train", "dev", "test"):
             if part in one or (part != "train" and f"{part}_share" not in one):
-                one[part] = f"{kind}-{part}.csv"
+                one[part] = f"{kind}-{'dev' if str(one.get(part)).endswith('dev.csv') else part}.csv"
         one |= {key: 20 for key in ("limit", "test_limit") if key in one}
         one |= {key: 0.3 for key in ("dev_share", "test_share") if key in one}
-        one.pop("text", None)
     for one in found.get("cross_domain", {}).values():
         one["data"] = "single-test.csv"
     for arm in found["arms"].values():
         if "pretrain" in arm:
             arm["pretrain"]["corpus"] = "text.txt"
         if "augment" in arm:
-            arm["augment"]["recipes"] = ["random-characters"]
+            arm["augment"]["recipes"] = ["random-characters" if "victim" in arm["augment"] else "swap"]
         if "mix" in arm:
             arm["mix"]["attacks"] = ["deepwordbug"]
         if "online" in arm.get("train", {}):
@@ -115,6 +118,14 @@ def test_every_claim_has_a_file_and_one_at_full_size_on_both_models():
     small = {path.stem: read_study(path) for path in FILES if path.parent == STUDIES}
     assert set(CLAIMS) < set(small) and len(small["mat"].seeds) >= 5 and len(small["cat"].seeds) >= 5
     assert set(small["mat"].budgets) == {"epochs", "passes"}
+
+
+def test_rows_in_the_format_of_anli_are_read_without_the_reason():
+    found = load(STUDIES / "data" / "anli_like.jsonl", text=("premise", "hypothesis"), label="label")
+    assert len(found.texts) == 30 and sorted(found.label_names) == ["c", "e", "n"]
+    assert not any("follows from" in part for texts in found.texts for part in texts)
+    lines = (STUDIES / "data" / "anli_like.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {tuple(json.loads(line)) for line in lines} == {("premise", "hypothesis", "label", "reason")}
 
 
 def test_a_study_without_its_search_says_how_to_get_it(place, tmp_path):
