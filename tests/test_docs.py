@@ -1,5 +1,6 @@
 """The documentation says what the code does: generated blocks are current, and the recipe for a new method works."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -114,3 +115,39 @@ def test_every_public_name_is_in_the_reference():
     shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     homes = {name: home for name, home in sparring._HOMES.items() if name != "METHODS"}
     assert not [name for name, home in homes.items() if f"::: sparring.{home}.{name}\n" not in shown]
+
+
+def choices_of(folder, monkeypatch, scores):
+    """The decision table of made-up records: accuracies by method, a seed each."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import choices
+
+    lines = [
+        {"method": name, "preset": "default", "settings": {}, "seed": seed, "accuracy": score, "pgd": {"0.03x": score}}
+        for name, own in scores.items()
+        for seed, score in enumerate(own)
+    ]
+    (folder / "methods_on_sst2.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    cost = [
+        {"method": name, "dtype": "float32", "relative_time": time, "peak_memory_ratio": 1.0}
+        for name, time in {"standard": 1.0, "fgm": 2.0, "pgd": 3.0}.items()
+    ]
+    (folder / "step_cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    monkeypatch.setattr(choices, "RECORDS", folder)
+    return choices.decisions()[1]
+
+
+def test_a_method_is_recommended_only_within_budget_and_where_its_interval_lies_above_nought(tmp_path, monkeypatch):
+    plain = [0.80, 0.81, 0.82]
+    scores = {"standard": plain, "fgm": [x + d for x, d in zip(plain, (0.05, -0.04, 0.03), strict=True)]}
+    scores["pgd"] = [x + d for x, d in zip(plain, (0.040, 0.041, 0.042), strict=True)]
+    small, middle, any_time, *_ = choices_of(tmp_path, monkeypatch, scores)
+    assert small[2] == "[standard](methods/standard.md)"
+    assert "nothing is shown" in small[3] and "[fgm](methods/fgm.md) +1.3 (" in small[3]
+    assert middle[2] == any_time[2] == "[pgd](methods/pgd.md)" and "+4.1 (+3.9 to +4.3)" in middle[3]
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert not [page for page in pages if not re.search(rf"[ :]{re.escape(page)}$", text, re.M)]
