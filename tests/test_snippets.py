@@ -204,7 +204,7 @@ class Page:
         self.name, self.here, self.workshop, self.capsys = name, here, workshop, capsys
         self.module = ModuleType("sparring.methods.a_page")  # where relative imports of the page begin
         self.module.__package__ = "sparring.methods"
-        self.said = []
+        self.said, self.reports = [], "sparring report" in (ROOT / name).read_text(encoding="utf-8")
 
     def follow(self, block):
         """Run a block."""
@@ -266,8 +266,8 @@ class Page:
         kind, more = kind_of(words), []
         if "--resume" in words:
             self.undo(Path(words[words.index("--output") + 1]))
-        elif "--only" in words:
-            more = ["--dry-run"]  # one arm of a study is run on its page, others are planned
+        elif kind == "study run" and ("--only" in words or not self.reports):
+            more = ["--dry-run"]  # one arm is run where a page goes on to report it; all else is planned
         elif "--text" not in words or kind != "attack":
             more = list(SHORT.get(kind, []))
         if kind == "pretrain" and not {"--model", "--resume"} & set(words):
