@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from puppets import WEIGHTS, WORDS, handset, random_model
+from puppets import WEIGHTS, WORDS, bytelevel, handset, random_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from sparring.attack import resources
@@ -40,7 +40,7 @@ def write_models(folder):
     made = {
         "packaged/model": handset(WEIGHTS | {"[UNK]": -0.05}),
         "roberta-base": handset(WEIGHTS | {"[UNK]": -0.05}),
-        "gpt2": random_model("gpt2", task=AutoModelForCausalLM),
+        "gpt2": (random_model("gpt2", task=AutoModelForCausalLM)[0], bytelevel()),
         "masked_lm": random_model("bert", task=AutoModelForMaskedLM),
     }
     for name, (model, tokenizer) in made.items():

@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +28,7 @@ import typer
 from commands import sparring
 
 from sparring import cli
+from sparring.train.pretrain import pretrain as whole_pretrain
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -197,6 +198,14 @@ def given(here, page):
     }
 
 
+def short_pretrain(settings):
+    """What `pretrain` does in Python blocks: with the options that SHORT appends to the command."""
+    short = {"steps": 2, "batch_size": 2, "length": 16, "eval_blocks": 2, "pseudo_texts": 2}
+    if settings.model is None:
+        short |= {"size": "tiny", "vocab": 200}
+    return whole_pretrain(replace(settings, **short))
+
+
 class Page:
     """A page that is being followed."""
 
@@ -237,7 +246,9 @@ class Page:
             names.update(given(self.here, self.name))
         torch.manual_seed(0)
         code = compile(ast.parse(block.body, where), where, "exec")
-        exec(code, names)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sparring.train.pretrain.pretrain", short_pretrain)
+            exec(code, names)
 
     def yaml(self, block, where):
         """A study, of which every job is planned."""
