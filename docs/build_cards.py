@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from choices import decisions, methods_table
+from negatives import negatives
+
 from sparring.cite.entries import bibliography
 from sparring.evaluate.metrics import interval
 from sparring.methods import METHODS, Method
@@ -66,7 +69,7 @@ def summary() -> list[dict[str, Any]]:
 
 def pages() -> dict[Path, str]:
     """Every page with what stands between `<!-- name -->` and `<!-- /name -->` filled in from code and records."""
-    runs, index, cost, results = summary(), DOCS / "methods" / "index.md", DOCS / "cost.md", DOCS / "results.md"
+    runs, index, cost, results = summary(), DOCS / "methods" / "index.md", DOCS / "cost.md", DOCS / "methods-on-sst2.md"
     new = {index: with_class_columns(index.read_text("utf-8"))}
     new[results] = _filled(results.read_text("utf-8"), "results-table", record_table(runs, RESULTS))
     new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(_records("step_cost.json"), COST))
@@ -84,6 +87,11 @@ def pages() -> dict[Path, str]:
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
+    choose = DOCS / "choose.md"
+    new[choose] = _filled(choose.read_text("utf-8"), "choices", _table(*decisions()))
+    new[choose] = _filled(new[choose], "gains", _table(*methods_table()))
+    log = DOCS / "experiments.md"
+    new[log] = _filled(log.read_text("utf-8"), "negatives", _table(*negatives()))
     package = DOCS / "dependencies.md"
     new[package] = _filled(package.read_text("utf-8"), "package", package_tables())
     for name, method in METHODS.items():

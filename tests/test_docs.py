@@ -1,5 +1,6 @@
 """The documentation says what the code does: generated blocks are current, and the recipe for a new method works."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -63,3 +64,90 @@ def test_the_examples_run(tmp_path, monkeypatch):
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     assert example.main(rows=4, output=str(tmp_path / "run")) > 0
+
+
+def test_every_test_that_the_documentation_names_exists():
+    named = {
+        (page.name, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"tests/[\w/]+\.py::\w+", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 60
+    for page, name in named:
+        file, test = name.split("::")
+        assert (ROOT / file).is_file() and f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (
+            f"{page}: {name}"
+        )
+
+
+def test_fidelity_has_a_line_with_a_test_for_every_method_and_every_recipe():
+    from sparring import METHODS
+    from sparring.attack.recipes import RECIPES
+
+    lines = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8").splitlines()
+    for name in [f"[{method}](methods/{method}.md)" for method in METHODS] + [f"`{recipe}`" for recipe in RECIPES]:
+        (line,) = [line for line in lines if line.startswith("| ") and name in line.split(" | ")[0]]
+        assert line.count(" | ") == 5 and "tests/" in line.split(" | ")[-1], name
+
+
+def test_every_paper_of_a_method_or_recipe_is_in_the_index():
+    from sparring import METHODS
+    from sparring.attack.recipes import RECIPES
+
+    index = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    controls = {"standard", "random", "random-characters"}
+    assert not [name for name in METHODS.keys() - controls if f"(methods/{name}.md" not in index]
+    assert not [name for name in RECIPES.keys() - controls if f"`{name}`" not in index]
+
+
+def test_no_code_of_a_model_is_run_and_no_pickle_is_read():
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for call in re.findall(r"Auto\w+\.from_pretrained\((?:[^()]|\([^()]*\))*\)", text):
+            assert "trust_remote_code=False" in call, f"{path}: {call}"
+        assert "trust_remote_code=True" not in text and "allow_pickle=True" not in text, path
+        assert not re.search(r"\bpickle\.(load|loads)\(|weights_only=False", text), path
+
+
+def test_every_public_name_is_in_the_reference():
+    import sparring
+
+    shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    homes = {name: home for name, home in sparring._HOMES.items() if name != "METHODS"}
+    assert not [name for name, home in homes.items() if f"::: sparring.{home}.{name}\n" not in shown]
+
+
+def choices_of(folder, monkeypatch, scores):
+    """The decision table of made-up records: accuracies by method, a seed each."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import choices
+
+    lines = [
+        {"method": name, "preset": "default", "settings": {}, "seed": seed, "accuracy": score, "pgd": {"0.03x": score}}
+        for name, own in scores.items()
+        for seed, score in enumerate(own)
+    ]
+    (folder / "methods_on_sst2.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    cost = [
+        {"method": name, "dtype": "float32", "relative_time": time, "peak_memory_ratio": 1.0}
+        for name, time in {"standard": 1.0, "fgm": 2.0, "pgd": 3.0}.items()
+    ]
+    (folder / "step_cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    monkeypatch.setattr(choices, "RECORDS", folder)
+    return choices.decisions()[1]
+
+
+def test_a_method_is_recommended_only_within_budget_and_where_its_interval_lies_above_nought(tmp_path, monkeypatch):
+    plain = [0.80, 0.81, 0.82]
+    scores = {"standard": plain, "fgm": [x + d for x, d in zip(plain, (0.05, -0.04, 0.03), strict=True)]}
+    scores["pgd"] = [x + d for x, d in zip(plain, (0.040, 0.041, 0.042), strict=True)]
+    small, middle, any_time, *_ = choices_of(tmp_path, monkeypatch, scores)
+    assert small[2] == "[standard](methods/standard.md)"
+    assert "nothing is shown" in small[3] and "[fgm](methods/fgm.md) +1.3 (" in small[3]
+    assert middle[2] == any_time[2] == "[pgd](methods/pgd.md)" and "+4.1 (+3.9 to +4.3)" in middle[3]
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert not [page for page in pages if not re.search(rf"[ :]{re.escape(page)}$", text, re.M)]

@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import little_jobs
 import pytest
@@ -21,6 +22,7 @@ from sparring.study.execute import run_study
 from sparring.study.lock import only_runner
 from sparring.study.pool import Ended, LocalPool
 from sparring.study.records import append_records, read_records
+from sparring.study.status import _status
 from sparring.study.todo import expected_seconds, only, todo
 from sparring.study.work import do, running
 
@@ -145,6 +147,17 @@ def test_a_job_that_ended_when_no_runner_was_there_gets_its_line(tmp_path):
     is_complete(tmp_path, jobs)
 
 
+def test_the_status_counts_jobs_that_ended_when_no_runner_was_there(tmp_path):
+    jobs = study()
+    here(tmp_path, jobs)
+    whole = lines(tmp_path)
+    (tmp_path / "records.jsonl").write_text("")
+    append_records(tmp_path / "records.jsonl", whole[:5])
+    found = _status(SimpleNamespace(jobs=tuple(jobs), study=SimpleNamespace(name="toy")), tmp_path, [])
+    assert (found.total.done, found.total.missing) == (len(jobs), 0)
+    assert len(lines(tmp_path)) == 5  # appended by the next runner, who holds the lock
+
+
 def test_a_line_that_a_crash_cut_off_is_named_and_the_job_keeps_its_result(tmp_path):
     jobs = study(1)
     here(tmp_path, jobs)
@@ -191,6 +204,23 @@ def test_a_model_that_was_deleted_is_made_again_only_where_it_is_needed(tmp_path
     _, order = here(tmp_path, [*jobs, more])
     assert order == [jobs[0].id, more.id]
     is_complete(tmp_path, [*jobs, more])
+
+
+def test_a_model_that_is_made_again_with_other_weights_is_named(tmp_path):
+    jobs, said = study(1), []
+
+    def weighed(*order):
+        return perform(*order) | {"weights": (tmp_path / "weights").read_text()}
+
+    (tmp_path / "weights").write_text("one")
+    run_study(tmp_path, jobs[:1], weighed, pool=Here(), report=said.append)
+    for weights, warned in (("one", 0), ("other", 1)):
+        (tmp_path / "weights").write_text(weights)
+        (tmp_path / "work" / jobs[0].id / "model").rmdir()
+        run_study(tmp_path, [*jobs[:1], job(f"after {weights}", jobs[0])], weighed, pool=Here(), report=said.append)
+        found = [line for line in said if line.endswith("its weights are others than those of its record")]
+        assert len(found) == warned
+    assert lines(tmp_path)[0]["result"]["weights"] == "one"
 
 
 # failures

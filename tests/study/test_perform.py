@@ -1,6 +1,7 @@
 """Each kind of job on tiny models: what its result says, and that an interrupted one goes on."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_training_says_what_it_cost_and_leaves_a_model_without_checkpoints(don
     model, _ = load_trained(folder)
     count = sum(weight.numel() for weight in model.parameters())
     assert result["parameters"] == result["trainable_parameters"] == count
+    assert re.fullmatch("[0-9a-f]{64}", result["weights"])
     assert not (folder / "checkpoints").exists()
     _, pgd = one(done, "train", "pgd", "passes")
     assert pgd["steps"] == 12 and pgd["passes"] == 24  # 4 passes: 2 epochs of two passes each

@@ -18,6 +18,7 @@ from sparring.study.statistics import (
     holm,
     p_value,
     paired_d,
+    paired_interval,
     pool,
     row_values,
     sd,
@@ -216,6 +217,25 @@ def test_values_that_are_no_rows_right_or_wrong_have_no_discordant_pairs(rng):
     found = compare([rng.normal(size=30)] * 2, [rng.normal(size=30)] * 2, share=False)
     assert found.discordant is None and found.mcnemar is None
     assert compare([np.array([0.0])] * 2, [np.array([1.0])] * 2).discordant is None
+
+
+def test_single_values_of_seeds_have_students_interval_of_their_differences():
+    a, b = ([np.array([x]) for x in values] for values in ((0.5, 0.6, 0.8), (0.4, 0.3, 0.6)))
+    wanted = stats.ttest_rel([0.5, 0.6, 0.8], [0.4, 0.3, 0.6]).confidence_interval()
+    assert compare(a, b).interval == pytest.approx((wanted.low, wanted.high))
+
+
+def test_two_arms_that_never_differ_have_the_interval_of_agresti_and_min_as_worked_by_hand():
+    # none of 98 rows differs: 0 of 100 with half a row in each cell, sqrt(1) / 100
+    assert paired_interval(0, 0, 98) == pytest.approx((-0.019600, 0.019600), abs=1e-6)
+    # 12 and 4 of 98: 8 / 100, sqrt(17 - 100 * 0.08 ** 2) / 100 = 0.040447
+    assert paired_interval(12, 4, 98) == pytest.approx((0.000724, 0.159276), abs=1e-6)
+    assert paired_interval(4, 12, 98) == pytest.approx((-0.159276, -0.000724), abs=1e-6)
+    nought, one = [np.zeros(98)] * 3, [np.ones(98)] * 3
+    assert compare(nought, nought).interval == paired_interval(0, 0, 98)  # seeds share rows, which count once
+    assert compare(nought, nought, crossed=False).interval == paired_interval(0, 0, 294)
+    assert compare(one, nought).interval == paired_interval(98, 0, 98) and paired_interval(98, 0, 98)[1] == 1
+    assert compare(nought[:1], one[:1]).interval == paired_interval(0, 98, 98)
 
 
 def test_intervals_of_shares_stay_in_their_bounds_and_have_a_width():

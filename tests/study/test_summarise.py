@@ -6,7 +6,6 @@ import pytest
 from fake_study import write_study
 
 from sparring.errors import RunError
-from sparring.study import statistics
 from sparring.study.job import Job
 from sparring.study.questions import (
     GENERALISES,
@@ -27,12 +26,7 @@ SMALL = {"budgets": ("epochs",), "cross": ("imdb",), "attacks": ("textfooler",),
 SMALL |= {"neurons": False}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_draws():
-    """Intervals need not be exact here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "RESAMPLES", 200)
-        yield
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 from fake_study import write_study
 
 from sparring.errors import SettingError
-from sparring.study import statistics
 from sparring.study.summarise import summarise
 from sparring.study.tables import COLUMNS, tables
 
@@ -20,12 +19,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_draws():
-    """Intervals need not be exact here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "RESAMPLES", 200)
-        yield
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""sparring study init, run, status"""
+"""sparring study init, run, status, choose"""
 
 import sys
 from pathlib import Path
@@ -96,6 +96,30 @@ def status(
         )
     for note in found.notes:
         say(f"  {note}", "dim")
+
+
+@app.command("choose")
+def choose(
+    study: Annotated[Path, typer.Argument(help="The file of a search, or its folder.")], json: AsJson = False
+) -> None:
+    """Of a search that has been run: the best settings of each arm, as the file that other studies take by `tuned`."""
+    quiet()
+    from json import loads
+
+    from ..study.plan import folder_of, write_choice
+
+    path = write_choice(folder_of(study))
+    found = loads(path.read_text(encoding="utf-8"))
+    if json:
+        print_json({"file": str(path), **found})
+        return
+    table = Table("data", "model", "budget", "arm", "settings", "score", "trials", box=None, header_style="bold")
+    for one in found["chosen"]:
+        said = ", ".join(f"{name} {value}" for name, value in one["settings"].items())
+        cells = [*(str(one[key]) for key in ("data", "model", "budget", "arm")), said, f"{one['score']:.3f}"]
+        table.add_row(*(escape(clean(cell)) for cell in cells), str(len(one["trials"])))
+    out.print(table)
+    out.print(f"saved in {escape(clean(str(path)))}", soft_wrap=True)
 
 
 def _left(seconds: float, unknown: int) -> str:

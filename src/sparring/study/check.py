@@ -21,6 +21,7 @@ from ..settings import nearest, parse
 from ..train.augment import RESAMPLE, Augment, is_attack
 from ..train.mix_options import Mix
 from ..train.online import CONTROL, SAMPLERS, sampler
+from ..train.options import FineTune
 from .block import Block
 from .options import Arm, Study, plain
 from .sources import anchored
@@ -37,7 +38,13 @@ def check(study: Study, block: Block) -> None:
     """SettingError, with its line, for a method, recipe or setting that there is none of."""
     arms, shared = block.blocks("arms"), _inside(block, "train")
     for name, arm in study.arms.items():
-        own = arms[name]
+        own = arms[name if arm.trial is None or name in arms else arm.trial[0]]
+        if arm.trial is not None and arm.mix is None:
+            tried = [name for name in arm.trial[1] if not name.startswith("settings.")]
+            given = {name: arm.train[name] for name in tried}
+            _inside(_inside(block, "search"), "over").checked(
+                partial(parse, FineTune, given), key=next(iter(tried), None)
+            )
         train = _inside(own, "train")
         blocks = [inner for one in (train, shared) for inner in (_inside(one, "settings"), one)]
         blocks[0].checked(partial(method_of, study, arm), *blocks[1:], key="method")
@@ -145,7 +152,7 @@ def saving_of(study: Study, arm: Arm, kind: str) -> dict[str, Any]:
 
 def embedding_attack(study: Study) -> tuple[EmbeddingAttack, int]:
     """The attack of the curve over radii, and on how many rows."""
-    values = dict(study.radius or {})
+    values = {name: value for name, value in (study.radius or {}).items() if name != "for"}
     examples = values.pop("examples", 200)
     if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
         raise SettingError(f"setting 'examples' is {examples!r}; it must be a whole number, at least 1")

@@ -232,6 +232,9 @@ class _Runner:
             self.failed[job.id] = _error(line)
         else:
             self.ran += 1
+            made, recorded = (one["result"].get("weights") for one in (line, self.records.done[job.id]))
+            if made != recorded and None not in (made, recorded):
+                self.report(f"{job.title}: warning: made again, its weights are others than those of its record")
         self._expect()
         self.progress(self._standing())
         seconds = f"{line['cost']['seconds']:.0f} s"

@@ -10,9 +10,10 @@ from typing import Any
 from ..attack.recipe import Recipe
 from ..attack.records import fingerprint
 from ..data.corpus import Corpus
+from ..data.load import Examples
 from ..errors import DataError, ModelError, SettingError
 from ..model.load import load_tokenizer
-from ..settings import parse
+from ..settings import nearest, parse
 from ..train.augment import Augment, is_attack
 from ..train.options import FineTune
 from ..train.pretrain_options import Pretrain
@@ -33,8 +34,9 @@ from .check import (
     ways_of,
 )
 from .job import MAKES, Job, Kind
-from .options import Arm, Study, changed, plain
+from .options import Arm, DataSet, Study, changed, plain
 from .plan import RESOURCES, digest_of, resource_of, sha256_of
+from .search import Chosen, tuned
 from .sources import anchored, drawn, read_cross, read_part
 
 
@@ -73,6 +75,7 @@ class _Planner:
         self.models: dict[tuple[_Place, str], Job] = {}
         self.attacks: dict[str, dict[str, str]] = {}
         self.curve = embedding_attack(study) if study.radius is not None else None
+        self.chosen = Chosen.read(root / study.tuned) if study.tuned is not None else None
         self.rows = {name: self._read(name) for name in study.data}
         self.weights = {name: self._weights(source) for name, source in study.models.items()}
 
@@ -86,7 +89,7 @@ class _Planner:
             for budget in study.budgets
         ]
         for place in places:
-            arms = [arm for arm in study.arms.values() if self._takes_part(arm, place.budget)]
+            arms = [arm for arm in study.arms.values() if self._takes_part(arm, place)]
             for arm in arms:
                 self._model(place, arm)
             attacks: dict[tuple[str, str], Job] = {}
@@ -97,8 +100,10 @@ class _Planner:
 
     # models
 
-    def _takes_part(self, arm: Arm, budget: str) -> bool:
-        if budget == "epochs" or (arm.mix is None and arm.part is None):
+    def _takes_part(self, arm: Arm, place: _Place) -> bool:
+        if arm.trained_on and place.dataset not in arm.trained_on:
+            return False
+        if place.budget == "epochs" or (arm.mix is None and arm.part is None):
             return True
         self.notes.append(
             f"'{arm.name}' is left out at equal passes: a mixture is trained in parts, on rows that attacks find"
@@ -110,6 +115,9 @@ class _Planner:
         known = self.models.get((place, arm.name))
         if known is not None:
             return known
+        if self.chosen is not None:
+            labels = (place.dataset, place.model, place.budget)
+            arm = tuned(arm, self.chosen.settings_of(arm, *labels))
         if arm.part is not None:
             whole = self._model(place, self.study.arms[arm.part[0]])
             job = replace(whole, arm=arm.name, family=arm.family)
@@ -148,7 +156,12 @@ class _Planner:
                 f"arm '{arm.name}': a mixture is calibrated on held-out rows, and '{place.dataset}' has none; add "
                 "`dev: FILE` or `dev_share: 0.1` to it"
             )
-        found = mixture(self.study, arm, self.study.budgets.get("epochs"))
+        found, frozen = (
+            mixture(self.study, arm, self.study.budgets.get("epochs")),
+            self.study.data[place.dataset].frozen,
+        )
+        if frozen and found.frozen is None:
+            found = replace(found, frozen=",".join(map(str, frozen)))
         own = {"synonyms": found.synonyms, "masked_lm": found.masked_lm}
         options = {name: value for name, value in own.items() if value} | {"without": _names(found.without)}
         settings = changed(found, "model", "data", "eval_data", "text", "label", "limit", "output", "seed", *SAVING)
@@ -197,15 +210,15 @@ class _Planner:
         for name, digest in (("test", place.dataset), *((f"cross {one}", one) for one in rows.cross)):
             settings = {**scored, **part, "cross_domain": name != "test"}
             self._job("score", digest, place, arm, settings, {"test": rows.digests[name]}, (model.id,))
-        if study.attacks is not None:
+        if study.attacks is not None and "attacks" in rows.digests:
             for name in study.attacks.recipes:
                 options = study.attacks.options
                 make = partial(recipe_of, name, options, self.root, 0)
-                settings = {**self._attack_settings(name), **part}
+                settings = {**self._attack_settings(place.dataset, name), **part}
                 data = {"test": rows.digests["attacks"]} | self._resources(options)
                 data |= self._attack("", name, options, lambda make=make: _said(make()))  # type: ignore[misc]
                 attacks[arm.name, name] = self._job("attack", name, place, arm, settings, data, (model.id,))
-        if self.curve is not None:
+        if self.curve is not None and "curve" in rows.digests:
             attack, examples = self.curve
             settings = {**changed(attack), **part, "examples": examples}
             self._job("curve", "radius", place, arm, settings, {"test": rows.digests["curve"]}, (model.id,))
@@ -213,7 +226,7 @@ class _Planner:
         if neurons and arm.name in (neurons.arms or study.arms) and place.seed in (neurons.seeds or study.seeds):
             self._neurons(place, arm, model, part)
 
-    def _attack_settings(self, name: str) -> dict[str, Any]:
+    def _attack_settings(self, dataset: str, name: str) -> dict[str, Any]:
         attacks = self.study.attacks
         assert attacks is not None  # asked of such studies alone
         return {
@@ -221,7 +234,7 @@ class _Planner:
             "options": plain(attacks.options),
             "examples": attacks.examples,
             "budget": attacks.budget,
-            "frozen": list(attacks.frozen),
+            "frozen": list(self.study.data[dataset].frozen or attacks.frozen),
             "calibrated": attacks.calibrated,
         }
 
@@ -277,26 +290,31 @@ class _Planner:
         dev, test = (read_part(spec, part, self.root, like=like) for part in ("dev", "test"))
         assert test is not None  # a data set without is an error
         digests = {"train": train.digest, "test": test.digest} | ({"dev": dev.digest} if dev is not None else {})
-        if train.is_regression and (study.attacks is not None or self.curve is not None):
+        if self.chosen is not None:
+            self.chosen.check(name, test.digest)
+        attacked = study.attacks is not None and name in (study.attacks.trained_on or study.data)
+        curved = self.curve is not None and name in ((study.radius or {}).get("for") or study.data)
+        if train.is_regression and (attacked or curved):
             raise SettingError(
-                f"'{name}' has quantities for labels, and attacks need classes; take `attacks` and `radius` out"
+                f"'{name}' has quantities for labels, and attacks need classes; take `attacks` and `radius` out, or "
+                "say which data they are `for`"
             )
-        if study.attacks is not None:
+        if attacked and study.attacks is not None:
             digests["attacks"] = drawn(test, study.attacks.examples).digest
             columns = len(test.texts[0])
-            if any(n >= columns for n in study.attacks.frozen) or len(study.attacks.frozen) >= columns:
+            frozen = spec.frozen or study.attacks.frozen
+            if any(n >= columns for n in frozen) or len(frozen) >= columns:
                 raise SettingError(
-                    f"evaluate, attacks: 'frozen' is {list(study.attacks.frozen)}; '{name}' has {columns} text "
+                    f"evaluate, attacks: 'frozen' is {list(frozen)}; '{name}' has {columns} text "
                     "columns, numbered from 0, and one at least must be left to change"
                 )
-        if self.curve is not None:
+        if curved and self.curve is not None:
             digests["curve"] = drawn(test, self.curve[1]).digest
         cross = [one for one, other in study.cross_domain.items() if name in (other.trained_on or study.data)]
         for one in cross:
             digests[f"cross {one}"] = read_cross(study.cross_domain[one], self.root, like).digest
         self.notes += [f"{name}: {note}" for note in (*train.notes, *(test.notes if test is not None else ()))]
-        positive = train.label_names[1] if train.metric == "f1" and len(train.label_names) > 1 else None
-        return _Rows(digests, train.metric, positive, tuple(cross))
+        return _Rows(digests, *_metric(name, spec, train), tuple(cross))
 
     def _data(self, place: _Place, *parts: str) -> dict[str, str]:
         digests = self.rows[place.dataset].digests
@@ -341,6 +359,24 @@ class _Planner:
                 f"arm '{arm.name}' would never attack its rows: at equal {place.budget} it has {tuning.epochs:g} "
                 f"epochs, and {tuning.clean_epochs} are clean; use more, or fewer clean_epochs"
             )
+
+
+def _metric(name: str, spec: DataSet, train: Examples) -> tuple[str, str | None]:
+    """What the models of a data set are scored by, and of f1 the class that it is about."""
+    if spec.metric is not None and train.is_regression:
+        raise SettingError(f"data, {name}: 'metric' is {spec.metric}, and the labels are quantities; leave it out")
+    metric, names = spec.metric or train.metric, train.label_names
+    if metric != "f1":
+        return metric, None
+    if len(names) != 2:
+        raise SettingError(
+            f"data, {name}: f1 is about one of two classes, and there are {len(names)}; take accuracy or mcc"
+        )
+    if spec.positive is not None and spec.positive not in names:
+        raise SettingError(
+            f"data, {name}: 'positive' is {spec.positive!r}, which is no class; {nearest(spec.positive, names)}"
+        )
+    return metric, spec.positive or names[1]
 
 
 def _passes(arm: Arm, passes: int, given: Mapping[str, Any]) -> float:

@@ -15,7 +15,9 @@ FAMILIES = ("baseline", "augmentation", "input", "embedding", "pre-training", "m
 
 augmentation: rows made before training. input: rows made during it. embedding: perturbations of embeddings."""
 BUDGETS = ("epochs", "passes")
-ARM = ("family", "train", "augment", "pretrain", "mix", "part")
+ARM = ("family", "train", "augment", "pretrain", "mix", "part", "for", "search", "trial")
+METRICS = ("accuracy", "mcc", "f1")
+"""Of classes; quantities have Pearson's correlation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,10 @@ class DataSet:
     test_limit: int | None = setting(None, "measure on this many test rows, drawn with a fixed seed", low=1)
     text: str | None = setting(None, "text column, or two separated by a comma; default: inferred")
     label: str | None = setting(None, "label column; default: inferred")
+    metric: str | None = setting(None, "accuracy, mcc or f1; default: that of a task, accuracy of a file")
+    positive: str | None = setting(None, "of f1: the class that it is about; default: the second")
+    frozen: tuple[int, ...] = ()
+    """Numbers of the text columns that no attack may touch; default: what `attacks` says."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -67,6 +73,10 @@ class Arm:
     mix: Mapping[str, Any] | None = None
     part: tuple[str, str] | None = None
     """Name of an arm that is a mixture, and of a baseline (see `Mix.baselines`) that is made along with it."""
+    trained_on: tuple[str, ...] = ()
+    """Names of the data sets that it is trained on; `for` in the file. Default: all."""
+    trial: tuple[str, Mapping[str, Any]] | None = None
+    """In a search: the arm that this one is a trial of, and the settings that are tried."""
 
     @property
     def victim(self) -> str | None:
@@ -89,6 +99,8 @@ class Attacks:
     """Constraints that attacks go without."""
     frozen: tuple[int, ...] = ()
     """Numbers of the text columns that no attack may touch."""
+    trained_on: tuple[str, ...] = ()
+    """Names of the data sets whose models are attacked; `for` in the file. Default: all."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -130,18 +142,20 @@ class Study:
     """How much training each arm gets; None: what `train` says."""
     attacks: Attacks | None = None
     radius: Mapping[str, Any] | None = None
-    """EmbeddingAttack settings, and `examples`."""
+    """EmbeddingAttack settings, `examples`, and `for`: the data sets whose models it is about."""
     transfer: tuple[str, ...] = ()
     keep_examples: int = 20
     neurons: NeuronJobs | None = None
     questions: bool = False
+    tuned: str | None = None
+    """File of settings that a search chose, which arms have over their own."""
     output: str = ""
 
     def write(self) -> dict[str, Any]:
         """Plain values in the layout of study.yaml."""
         evaluate: dict[str, Any] = {"transfer": list(self.transfer), "keep_examples": self.keep_examples}
         if self.attacks is not None:
-            evaluate["attacks"] = _given(self.attacks)
+            evaluate["attacks"] = _with_for(self.attacks)
         if self.radius is not None:
             evaluate["radius"] = plain(self.radius)
         found: dict[str, Any] = {
@@ -149,7 +163,7 @@ class Study:
             "models": dict(self.models),
             "seeds": list(self.seeds),
             "data": {name: _given(one) for name, one in self.data.items()},
-            "cross_domain": {name: _cross(one) for name, one in self.cross_domain.items()},
+            "cross_domain": {name: _with_for(one) for name, one in self.cross_domain.items()},
             "train": plain(self.train),
             "budgets": dict(self.budgets),
             "baseline": self.baseline,
@@ -158,6 +172,8 @@ class Study:
             "questions": self.questions,
             "output": self.output,
         }
+        if self.tuned is not None:
+            found["tuned"] = self.tuned
         if self.neurons is not None:
             own = {"corpus": self.neurons.corpus, "arms": list(self.neurons.arms), "seeds": list(self.neurons.seeds)}
             found["neurons"] = {**plain(self.neurons.settings), **{name: value for name, value in own.items() if value}}
@@ -182,16 +198,21 @@ def _given(settings: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in asdict(settings).items() if value is not None and value != ()}
 
 
-def _cross(one: CrossDomain) -> dict[str, Any]:
+def _with_for(one: CrossDomain | Attacks) -> dict[str, Any]:
     found = _given(one)
     trained_on = found.pop("trained_on", None)
     return found | ({"for": trained_on} if trained_on else {})
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
-    found = {name: plain(value) for name in ARM if (value := getattr(arm, name)) is not None}
+    parts = ("family", "train", "augment", "pretrain", "mix", "part")
+    found = {name: plain(value) for name in parts if (value := getattr(arm, name)) is not None}
     if not arm.train:
         del found["train"]
     if arm.part is not None:
         found["part"] = {"of": arm.part[0], "name": arm.part[1]}
+    if arm.trained_on:
+        found["for"] = list(arm.trained_on)
+    if arm.trial is not None:
+        found["trial"] = {"of": arm.trial[0], "settings": plain(arm.trial[1])}
     return found

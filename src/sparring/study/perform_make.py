@@ -25,6 +25,7 @@ from ..train.pretrain import pretrain
 from ..train.pretrain_options import Pretrain
 from .check import anchored_options, augment_of, saving_of
 from .perform import Task, model_folder
+from .plan import digest_of, sha256_of
 from .sources import anchored, write_rows
 
 ROWS, MODEL, PARTS = "rows.csv", "model", "parts"
@@ -65,6 +66,7 @@ def pretrained(task: Task) -> dict[str, Any]:
         **_cost(task, metrics),
         "tokens": metrics["tokens"],
         "parameters": _numbers_in(output),
+        "weights": _weights(output),
         "eval": metrics.get("held_out", {}),
     }
 
@@ -101,6 +103,7 @@ def trained(task: Task) -> dict[str, Any]:
         "attack_seconds": metrics.get("online", {}).get("seconds", 0.0),
         "epochs": round(settings.epochs, 6),
         **_parameters(output),
+        "weights": _weights(output),
         "eval": metrics.get("eval", {}),
     }
 
@@ -135,6 +138,7 @@ def mixed(task: Task) -> dict[str, Any]:
         "precision": precision_of(settings.precision),
         "parameters": _count(output),
         "trainable_parameters": metrics["trainable_parameters"],
+        "weights": _weights(output),
         "storage": sum(adapter["bytes"] for adapter in metrics["adapters"].values()),
         "stages": stages,
         "eval": metrics["eval"],
@@ -249,6 +253,12 @@ def _parameters(output: Path) -> dict[str, int]:
 def _count(output: Path) -> int:
     model, _ = load_trained(output)
     return sum(weight.numel() for weight in model.parameters())
+
+
+def _weights(output: Path) -> str:
+    """SHA-256 (hex) over all weights files, by name: whether a model that is made again is the same one."""
+    found = {path.relative_to(output).as_posix(): sha256_of(path) for path in output.rglob("*.safetensors")}
+    return digest_of(found)
 
 
 def _numbers_in(output: Path) -> int:

@@ -18,6 +18,8 @@ from .block import Block
 from .job import Job
 from .options import Study
 from .read import read_study, study_of
+from .records import RECORDS, read_records
+from .search import CHOSEN, choose
 
 PLAN, STUDY = "plan.json", "study.yaml"
 RESOURCES = ("synonyms", "masked_lm", "tokenizer", "model_config", "model")
@@ -85,6 +87,14 @@ def write_plan(found: Plan) -> None:
     _write(found.folder / PLAN, f'{head[:-1]}, "jobs": [\n' + ",\n".join(lines) + "\n]}\n")
     if found.source is not None:
         _write(found.folder / STUDY, found.source.read_text(encoding="utf-8"))
+
+
+def write_choice(folder: Path) -> Path:
+    """What a search chose, in chosen.json of its folder. RunError as of `search.choose`, or if there is no study."""
+    found = read_plan(folder)
+    chosen = choose(found.study.name, found.study.arms, found.jobs, read_records(folder / RECORDS))
+    _write(folder / CHOSEN, json.dumps(chosen, ensure_ascii=True, allow_nan=False, indent=1) + "\n")
+    return folder / CHOSEN
 
 
 def read_plan(folder: Path) -> Plan:

@@ -11,11 +11,12 @@ from ..train.mix_options import BASELINES, Mix
 from ..train.options import FineTune
 from ..train.pretrain_options import Pretrain
 from .block import Block
-from .options import ARM, BUDGETS, FAMILIES, Arm, Attacks, CrossDomain, DataSet, NeuronJobs, Study
+from .options import ARM, BUDGETS, FAMILIES, METRICS, Arm, Attacks, CrossDomain, DataSet, NeuronJobs, Study
+from .search import expanded
 
 TOP = (
     *("name", "model", "models", "seeds", "data", "cross_domain", "train", "budgets", "baseline", "arms", "evaluate"),
-    *("neurons", "questions", "output"),
+    *("neurons", "questions", "tuned", "search", "output"),
 )
 ELSEWHERE = {
     "model": "the study's `model`",
@@ -56,21 +57,24 @@ def study_of(block: Block) -> Study:
         raise block.error("data", "there is no data to train on; add `data: {demo: {train: demo}}`, or files of yours")
     train_block = block.block("train")
     train = {} if train_block is None else _typed(train_block, FineTune, ELSEWHERE)
-    arms = {one: _arm(one, inner) for one, inner in block.blocks("arms").items()}
+    arms = {one: _arm(one, inner, data) for one, inner in block.blocks("arms").items()}
     if not arms:
         raise block.error("arms", "there is nothing to compare; add `arms: {standard: {family: baseline}, ...}`")
     _check_arms(arms, block)
+    baseline, budgets = _baseline(arms, block), _budgets(block, train, arms)
+    arms, baseline = expanded(arms, baseline, block)
     study = Study(
         name=name,
         models=_models(block),
         seeds=seeds,
         data=data,
         arms=arms,
-        baseline=_baseline(arms, block),
+        baseline=baseline,
         cross_domain={one: _cross(inner, data) for one, inner in block.blocks("cross_domain").items()},
         train=train,
-        budgets=_budgets(block, train, arms),
+        budgets=budgets,
         questions=block.flag("questions"),
+        tuned=block.text("tuned"),
         output=block.text("output") or f"studies/{name}",
     )
     return _measured(study, block)
@@ -95,12 +99,18 @@ def _models(block: Block) -> dict[str, str]:
 
 
 def _data_set(block: Block) -> DataSet:
-    found = block.parse(DataSet)
+    found = replace(block.parse(DataSet, "frozen"), frozen=block.numbers("frozen"))
     if not found.train.strip():
         raise block.error(None, f"{block.title}: name the training data, such as `train: train.csv`")
     for part in ("dev", "test"):
         if part in block.values and f"{part}_share" in block.values:
             raise block.error(part, f"{block.title}: there is `{part}` and `{part}_share`; leave one of them out")
+    if found.metric not in (None, *METRICS):
+        raise block.error(
+            "metric", f"{block.title}: there is no metric '{found.metric}'; {nearest(found.metric or '', METRICS)}"
+        )
+    if found.positive is not None and found.metric != "f1":
+        raise block.error("positive", f"{block.title}: 'positive' is of f1; add `metric: f1`, or leave it out")
     return found
 
 
@@ -109,15 +119,20 @@ def _cross(block: Block, data: Mapping[str, DataSet]) -> CrossDomain:
     found = block.parse(CrossDomain, "labels", "for")
     if not found.data.strip():
         raise block.error(None, f"{block.title}: name the data, such as `data: test.csv`")
-    trained_on = block.names("for")
-    for name in trained_on:
+    trained_on = _trained_on(block, data)
+    labels = block.block("labels")
+    mapped = {} if labels is None else {theirs: labels.text(theirs) for theirs in labels.values}
+    return replace(found, labels=mapped, trained_on=trained_on)
+
+
+def _trained_on(block: Block, data: Iterable[str]) -> tuple[str, ...]:
+    found = block.names("for")
+    for name in found:
         if name not in data:
             raise block.error(
                 "for", f"{block.title}: 'for' names {name!r}, which is no training data; {nearest(name, data)}"
             )
-    labels = block.block("labels")
-    mapped = {} if labels is None else {theirs: labels.text(theirs) for theirs in labels.values}
-    return replace(found, labels=mapped, trained_on=trained_on)
+    return found
 
 
 def _typed(block: Block, cls: type[Any], elsewhere: Mapping[str, str]) -> dict[str, Any]:
@@ -137,11 +152,11 @@ def _typed(block: Block, cls: type[Any], elsewhere: Mapping[str, str]) -> dict[s
 # arms
 
 
-def _arm(name: str, block: Block) -> Arm:
+def _arm(name: str, block: Block, data: Iterable[str]) -> Arm:
     block.only(ARM)
     if not name.strip():
         raise block.error(None, "an arm has no name; give it one")
-    inner = {part: block.block(part) for part in ARM if part != "family"}
+    inner = {part: block.block(part) for part in ARM if part not in ("family", "for")}
     train, augment, pretrain, mix, part = (inner[key] for key in ("train", "augment", "pretrain", "mix", "part"))
     for one, others in (("mix", ("train", "augment")), ("part", ("train", "augment", "pretrain", "mix"))):
         both = next((other for other in others if inner[one] is not None and inner[other] is not None), None)
@@ -156,6 +171,8 @@ def _arm(name: str, block: Block) -> Arm:
         pretrain=None if pretrain is None else _pretraining(pretrain),
         mix=None if mix is None else _typed(mix, Mix, ELSEWHERE),
         part=None if part is None else _part(part),
+        trained_on=_trained_on(block, data),
+        trial=None if inner["trial"] is None else _trial(inner["trial"]),
     )
     family = block.text("family") or _family(arm)
     if family not in FAMILIES:
@@ -199,6 +216,14 @@ def _part(block: Block) -> tuple[str, str]:
     return of, name
 
 
+def _trial(block: Block) -> tuple[str, dict[str, Any]]:
+    block.only(("of", "settings"))
+    of, settings = block.text("of"), block.block("settings")
+    if of is None or settings is None:
+        raise block.error(None, f"{block.title}: give `of`, the arm that is tried, and `settings`, what is tried")
+    return of, settings.plain()
+
+
 def _check_arms(arms: Mapping[str, Arm], block: Block) -> None:
     blocks = block.blocks("arms")
     for name, arm in arms.items():
@@ -229,9 +254,13 @@ def _check_arms(arms: Mapping[str, Arm], block: Block) -> None:
 def _baseline(arms: Mapping[str, Arm], block: Block) -> str:
     named = block.text("baseline")
     if named is None:
-        return next((name for name, arm in arms.items() if arm.family == "baseline"), next(iter(arms)))
+        named = next((name for name, arm in arms.items() if arm.family == "baseline"), next(iter(arms)))
     if named not in arms:
         raise block.error("baseline", f"'baseline' is {named!r}, which is no arm; {nearest(named, arms)}")
+    if arms[named].trained_on:
+        raise block.blocks("arms")[named].error(
+            "for", f"arm '{named}' is what the others are compared with, on all data; leave its `for` out"
+        )
     return named
 
 
@@ -290,22 +319,28 @@ def _measured(study: Study, block: Block) -> Study:
         raise inner.error("transfer", "'transfer' takes rows that attacks made, and there is no `attacks`; add it")
     return replace(
         study,
-        attacks=None if attacks is None else _attacks(attacks),
-        radius=None if radius is None else radius.plain(),
+        attacks=None if attacks is None else _attacks(attacks, study.data),
+        radius=None if radius is None else _radius(radius, study.data),
         transfer=transfer,
         keep_examples=keep,
         neurons=_neurons(study, block.block("neurons")),
     )
 
 
-def _attacks(block: Block) -> Attacks:
-    block.only([f.name for f in fields(Attacks)])
-    found = block.parse(Attacks, "recipes", "without", "frozen")
+def _radius(block: Block, data: Iterable[str]) -> dict[str, Any]:
+    on = _trained_on(block, data)
+    return block.plain("for") | ({"for": list(on)} if on else {})
+
+
+def _attacks(block: Block, data: Iterable[str]) -> Attacks:
+    block.only([*(f.name for f in fields(Attacks) if f.name != "trained_on"), "for"])
+    found = block.parse(Attacks, "recipes", "without", "frozen", "for")
     recipes = block.names("recipes")
     if not recipes:
         raise block.error("recipes", "'recipes' is empty; name attacks, such as [textfooler, deepwordbug]")
     without = tuple(name.replace("-", "_") for name in block.names("without"))
-    return replace(found, recipes=recipes, without=without, frozen=block.numbers("frozen"))
+    on = _trained_on(block, data)
+    return replace(found, recipes=recipes, without=without, frozen=block.numbers("frozen"), trained_on=on)
 
 
 def _neurons(study: Study, block: Block | None) -> NeuronJobs | None:

@@ -13,8 +13,9 @@ from .plots import DASHES, SHAPES
 from .report_data import Book, pack_examples
 from .report_neurons import neuron_view
 from .report_plots import Plots
+from .sentences import probability
 from .summary import Cell, Claim, Comparison, Cost, Group, Measure, Summary
-from .wording import group_title, is_share, points, probability, span, traced, whole, writer
+from .wording import group_title, is_share, points, span, traced, whole, writer
 
 TEMPLATE = "study/page.html.j2"
 KINDS = {

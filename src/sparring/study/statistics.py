@@ -79,6 +79,18 @@ def bootstrap_interval(sample: Sample, *, crossed: bool = True) -> Interval | No
     return float(low), float(high)
 
 
+def paired_interval(plus: int, minus: int, rows: int) -> Interval:
+    """Agresti and Min's (2005) adjusted Wald 95 % interval of a difference of two shares on the same rows.
+
+    plus, minus: rows that only the first, only the second got right. As if two more rows were there, a half in each of
+    the four cells: rows that never differ are no certainty that none does.
+    """
+    count, differ = rows + 2, plus + minus + 1
+    middle = (plus - minus) / count
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(differ - count * middle**2) / count
+    return max(middle - half, -1.0), min(middle + half, 1.0)
+
+
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
     """An interval, without what no figure can be."""
     return None if interval is None else (min(max(interval[0], low), high), min(max(interval[1], low), high))
@@ -163,7 +175,8 @@ def compare(
     share: the values are shares of rows that are right, and the effect size is Cohen's h; else paired Cohen's d.
     """
     d = [np.asarray(x, dtype=np.float64) - y for x, y in zip(a, b, strict=True)]
-    interval = bootstrap_interval(d, crossed=crossed)
+    by_seed = max(map(len, d)) == 1  # a few single values: draws of them vary far too little
+    interval = t_interval([float(v[0]) for v in d]) if by_seed else bootstrap_interval(d, crossed=crossed)
     if interval is None:
         return None
     means = np.array([values.mean() for values in d])
@@ -171,6 +184,10 @@ def compare(
     plus, minus = (sum(int((sign * values > 0).sum()) for values in d) for sign in (1, -1))
     mcnemar = float(stats.binomtest(plus, plus + minus).pvalue) if plus + minus else 1.0
     binary = max(map(len, d)) > 1 and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
+    if binary and interval[0] == interval[1]:  # nothing varies, as where both arms are at 0 %: draws know no width
+        rows = len(d[0]) if crossed else sum(map(len, d))
+        more = rows * float(means[0])
+        interval = paired_interval(round(max(more, 0.0)), round(max(-more, 0.0)), rows)
     if len(d) == 1 and arms is not None:
         test, p = ONE_SEED, _one_seed_p(d[0], arms)
     elif len(d) == 1:
@@ -178,8 +195,8 @@ def compare(
         p = mcnemar if binary else _row_p(d[0])
     else:
         test = CROSSED if max(map(len, d)) > 1 else SEEDS
-        rows, degrees = _row_part(d, crossed)
-        p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), rows, degrees))
+        varied, degrees = _row_part(d, crossed)
+        p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), varied, degrees))
     effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
     difference = float(means.mean())
     if not binary:

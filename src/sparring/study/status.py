@@ -1,6 +1,6 @@
 """Where a study stands: what is done, running, failed and missing, and how long the rest will take."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..errors import RunError
 from .job import Job
 from .plan import PLAN, STUDY, Plan, folder_of, plan, read_plan
 from .records import RECORDS, read_records
-from .todo import expected_seconds, todo
+from .todo import expected_seconds, todo, unrecorded
 from .work import running as running_now
 
 
@@ -75,6 +75,8 @@ def status_of(path: Path) -> StudyStatus:
 
 def _status(found: Plan, folder: Path, notes: list[str]) -> StudyStatus:
     records = read_records(folder / RECORDS)
+    missed = {line["job"]: line for line in unrecorded(found.jobs, records, folder)}  # the next runner appends them
+    records = replace(records, by_job=records.by_job | missed)
     state = todo(found.jobs, records, folder)
     at_work = running_now(folder)
     seconds, _ = expected_seconds((job for job in state.jobs if job.id not in records.done), records)

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from ..attack.page import plain, share
+from . import sentences
+from .sentences import SCALES, ends, probability
 from .summary import Cell, Group, Measure, Spread
-
-SCALES = ("mcc", "pearson", "spearman")
-"""Metrics from -1 to 1: no percent."""
 
 
 def interval(spread: Spread) -> tuple[float | None, float | None]:
@@ -32,21 +31,12 @@ def axis_writer(measure: Measure) -> Callable[[float], str]:
 def span(spread: Spread, measure: Measure) -> str:
     """The interval of a mean, "" where there is none."""
     low, high = interval(spread)
-    if low is None or high is None:
-        return ""
-    ends = (f"{100 * low:.1f}", f"{100 * high:.1f}") if is_share(measure) else (f"{low:.3f}", f"{high:.3f}")
-    return f"{ends[0]} to {ends[1]}"
+    return "" if low is None or high is None else ends((low, high), measure.metric)
 
 
 def points(difference: float, measure: Measure) -> str:
     """A difference with its sign: in points where the metric is a share."""
-    text = f"{100 * difference:+.1f}" if is_share(measure) else f"{difference:+.3f}"
-    return text.replace("-", "\u2212")
-
-
-def probability(p: float) -> str:
-    """A p-value."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return sentences.points(difference, measure.metric, unit=False)
 
 
 def whole(cell: Cell, baseline: str) -> str:

@@ -1,0 +1,445 @@
+"""Write docs/results: what the records of each study say about its claim. `--check` changes nothing and fails if stale.
+
+    python docs/build_results.py [--check]
+
+Every number comes from studies/NAME/records.jsonl or, where a study has not been run yet, from the records of
+benchmarks/results that are about the same claim. A study without records has a page that says so.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import claims
+from claims import Book, Verdict, line
+
+from sparring.study.figures import Figure, Seeds
+from sparring.study.records import RECORDS
+from sparring.study.sentences import SCALES, count, ends, listed
+from sparring.study.summary import Cell, Group, Measure
+from sparring.study.tables import MARKS, Markdown
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+FULL = ROOT / "studies" / "full"
+TO = Markdown()
+
+
+@dataclass(frozen=True)
+class Page:
+    """One claim: what its page says that is not in the records."""
+
+    name: str
+    title: str
+    claim: str
+    studies: Sequence[str]
+    full: str
+    limits: Sequence[str]
+    paper: Sequence[str]
+    search: str = ""
+
+
+def older_runs(names: Sequence[str]) -> list[str]:
+    """From benchmarks/results/methods_on_sst2.jsonl: accuracy, accuracy under PGD and cost of some methods."""
+    lines = benchmark("methods_on_sst2")
+    rows = []
+    for name in names:
+        own = [one for one in lines if (one["method"], one["preset"], one["settings"]) == (name, "default", {})]
+        if own:
+            clean, under = ([one["accuracy"] for one in own], [one["pgd"]["0.03x"] for one in own])
+            cost = [
+                str(round(float(np.mean([one[key] for one in own])))) for key in ("train_seconds", "forward_passes")
+            ]
+            rows.append([name, shares(clean), shares(under), *cost, str(len(own))])
+    if not rows:
+        return []
+    head = ["method", "accuracy", "under PGD on embeddings", "seconds", "forward passes", "seeds"]
+    return [
+        "## Older records",
+        "",
+        "SST-2, 1,000 training rows, MiniLM, default settings, equal epochs; mean ± standard deviation over seeds, in "
+        "%. They decide nothing about the claim: nothing was searched for, and passes differ.",
+        "",
+        *table(head, rows),
+        "Records: `benchmarks/results/methods_on_sst2.jsonl`, by `python benchmarks/methods_on_sst2.py --data sst2`.",
+        "",
+    ]
+
+
+def shares(values: Sequence[float]) -> str:
+    """ "83.2 ± 0.4"."""
+    deviation = f" ± {100 * float(np.std(values, ddof=1)):.1f}" if len(values) > 1 else ""
+    return f"{100 * float(np.mean(values)):.1f}{deviation}"
+
+
+def adpmixup_verdict(books: Sequence[Book]) -> Verdict:
+    """From the study if it has been run, else from the records of the benchmark."""
+    for book in books:
+        known = ",".join(str(arm["mix"]["attacks"]) for arm in book.study["arms"].values() if "mix" in arm)
+        by_task = {}
+        for group in book.groups:
+            by_task[book.place(group)] = claims.trade_offs(book, group)
+            by_task[f"{book.place(group)}, unknown attacks"] = claims.trade_offs(book, group, without=known.split(","))
+        found = claims.adpmixup(by_task, book.size)
+        if found.sentence:
+            costs = [(cost.arm, cost.train_seconds.mean) for cost in book.summary.costs if cost.train_seconds]
+            arms = ("adpmixup", "plain")
+            return with_cost(found, {arm: [value for name, value in costs if name == arm] for arm in arms})
+    lines, by_task = benchmark("mixture_on_real_data"), benchmark_trade_offs()
+    if not by_task:
+        return claims.NONE
+    tasks = dict.fromkeys(one["task"] for one in lines)
+    seeds = [f"{task} ({count(len({one['seed'] for one in lines if one['task'] == task}), 'seed')})" for task in tasks]
+    rows = listed(sorted({f"{one['settings']['rows']:,}" for one in lines}))
+    size = f"{rows} training rows of {listed(seeds)}, minilm; each seed has its own test rows"
+    models = ("adpmixup", "union", "plain")
+    seconds = {name: [one["training_seconds"] for one in lines if one["model"] == name] for name in models}
+    return with_cost(claims.adpmixup(by_task, size), seconds)
+
+
+def with_cost(found: Verdict, seconds: Mapping[str, Sequence[float]]) -> Verdict:
+    """The verdict with how long trainings took, on average over data and seeds."""
+    known = [f"{np.mean(values):.0f} s ({name})" for name, values in seconds.items() if values]
+    if not found.sentence or not known:
+        return found
+    return replace(found, sentence=f"{found.sentence[:-1]}; training took {listed(known)}.")
+
+
+def benchmark_trade_offs() -> dict[str, dict[str, Seeds]]:
+    """Task -> model -> seeds, of models under all attacks: mean of clean accuracy and that under each attack.
+
+    And the same of the attacks that were not trained on.
+    """
+    lines, found = benchmark("mixture_on_real_data"), dict[str, dict[str, Seeds]]()
+    for task in dict.fromkeys(one["task"] for one in lines):
+        of_task = [one for one in lines if one["task"] == task]
+        for title, own in ((task, of_task), (f"{task}, unknown attacks", [one for one in of_task if not one["known"]])):
+            attacks = {one["attack"] for one in own}
+            for one in own:
+                same = [other for other in own if (other["model"], other["seed"]) == (one["model"], one["seed"])]
+                if {other["attack"] for other in same} == attacks:
+                    values = [np.mean([other["clean"], other["under_attack"]]) for other in same]
+                    figure = Figure(np.array([np.mean(values)]), f"{task} {one['seed']}", ())
+                    found.setdefault(title, {}).setdefault(one["model"], {})[one["seed"]] = figure
+    return found
+
+
+def adpmixup_table() -> list[str]:
+    """The records of the benchmark by task, model and attack."""
+    lines, trades, out = benchmark("mixture_on_real_data"), benchmark_trade_offs(), list[str]()
+    for task in dict.fromkeys(one["task"] for one in lines):
+        own = [one for one in lines if one["task"] == task]
+        attacks = list(dict.fromkeys((one["attack"], one["known"]) for one in own))
+        rows = []
+        for model in dict.fromkeys(one["model"] for one in own):
+            of = [one for one in own if one["model"] == model]
+            first = [one for one in of if one["attack"] == attacks[0][0]]
+            under = [[one["under_attack"] for one in of if one["attack"] == attack] for attack, _ in attacks]
+            trade = trades.get(task, {}).get(model, {})
+            seconds = np.mean([one["training_seconds"] for one in of])
+            cells = [shares([one["clean"] for one in first]), *(shares(one) if one else "" for one in under)]
+            mean = shares([float(figure.values[0]) for figure in trade.values()]) if trade else ""
+            rows.append([model, *cells, mean, f"{seconds:.0f}", f"{max(one['trained_parameters'] for one in of):,}"])
+        seeds, examples = {one["seed"] for one in own}, own[0]["examples"]
+        head = ["model", "clean", *(f"{name}{'' if known else ' (unknown)'}" for name, known in attacks)]
+        given = ", ".join(f"{name} {value}" for name, value in own[0]["settings"].items() if value is not None)
+        out += [
+            f"**{TO.text(task)}**: {count(len(seeds), 'seed')}, {examples} test rows each ({TO.text(given)}). Mean ± "
+            "standard deviation over seeds, in %; the trade-off is the mean of clean accuracy and accuracy under an "
+            "attack, over all attacks.",
+            "",
+            *table([*head, "trade-off", "training s", "trained parameters"], rows),
+        ]
+    if out:
+        out = ["## Older records", "", *out]
+        out += [
+            "Records: `benchmarks/results/mixture_on_real_data.jsonl`, by `python benchmarks/mixture_on_real_data.py`.",
+            "",
+            "![Shares of the clean adapter on clean and attacked texts](../mixing.svg)",
+            "",
+            "The picture is of one mixture, with other settings: see [adapter mixtures](../mixture.md).",
+            "",
+        ]
+    return out
+
+
+DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
+    "mat": lambda books: claims.mat(books[0]) if books else claims.NONE,
+    "alum": lambda books: claims.alum(books[0]) if books else claims.NONE,
+    "cat": lambda books: claims.cat(books[0]) if books else claims.NONE,
+    "adpmixup": adpmixup_verdict,
+    "families": lambda books: claims.families(books[0]) if books else claims.NONE,
+    "confidence": claims.confidence,
+}
+OLDER: Mapping[str, Callable[[], list[str]]] = {
+    "mat": lambda: older_runs(("standard", *claims.RIVALS, "mat")),
+    "alum": lambda: older_runs(("standard", "alum")),
+    "cat": lambda: older_runs(("standard", "fgm", "cat")),
+    "adpmixup": adpmixup_table,
+}
+PAGES = {name: Page(name, **one) for name, one in yaml.safe_load((DOCS / "claims.yaml").read_text("utf-8")).items()}
+
+
+# a page
+
+
+@cache
+def book_at(folder: Path) -> Book:
+    """A study: read once, also where several pages are about it."""
+    return Book(folder)
+
+
+def books_of(page: Page, root: Path) -> list[Book]:
+    """The studies of a page that have a plan and records."""
+    folders = [root / "studies" / name for name in page.studies]
+    return [book_at(folder) for folder in folders if (folder / RECORDS).exists() and (folder / "plan.json").exists()]
+
+
+@cache
+def verdict_of(name: str, root: Path) -> Verdict:
+    """What the records say of a claim."""
+    return DECIDE[name](books_of(PAGES[name], root))
+
+
+def opening(page: Page, root: Path) -> str:
+    """The first sentence: whether the claim held here, at which size, with which uncertainty."""
+    books = books_of(page, root)
+    found = verdict_of(page.name, root).sentence
+    missing = sum(book.missing for book in books)
+    if not found:
+        state = (
+            f"{count(missing, 'job')} still to be done"
+            if books
+            else "its study is in the repository, its records are not"
+        )
+        return f"**Not run yet here**: {state}."
+    if not books:
+        return f"{found[:-1]}; from older records, for the study itself has not been run yet here."
+    absent = [name for name in page.studies if name not in {book.folder.name for book in books}]
+    parts = [found[:-1]]
+    parts += [f"not finished: {count(missing, 'job')} still to be done"] if missing else []
+    parts += [f"not run yet here: {listed(absent)}"] if absent else []
+    return f"{'; '.join(parts)}."
+
+
+def text_of(page: Page, root: Path) -> str:
+    """The whole page."""
+    books = books_of(page, root)
+    verdict = verdict_of(page.name, root)
+    out = [f"# {page.title}", "", opening(page, root), "", "## The claim", "", page.claim, ""]
+    for book in books:
+        out += figures(book) + searched(page, book)
+    if verdict.pairs:
+        head = ["comparison", "difference", "95 % interval", "p after Holm", "verdict"]
+        out += ["## What the verdict rests on", "", claims.RULE, ""]
+        out += table(head, [[TO.text(cell) for cell in line(pair)] for pair in verdict.pairs])
+    for book in books:
+        for question in book.summary.questions if page.name == "families" else ():
+            out += [f"## {TO.text(question.text)}", "", TO.text(question.answer), ""]
+            out += [*(f"- {TO.text(claim.sentence)}" for claim in question.evidence), ""]
+    out += OLDER[page.name]() if page.name in OLDER else []
+    out += how(page, books)
+    out += ["## Limits of what was run", "", *(f"- {one}" for one in page.limits), ""]
+    out += ["## What the paper did otherwise", "", *(f"- {one}" for one in page.paper), ""]
+    path = f"studies/full/{page.full}.yaml"
+    study = yaml.safe_load((FULL / f"{page.full}.yaml").read_text("utf-8"))
+    models, seeds = listed(study["models"]), count(len(study["seeds"]), "seed")
+    out += [
+        "## At full size",
+        "",
+        f"`{path}`: {models}, full data size of {listed(list(study['data']))}, {seeds}. **It was not run here.** Tests "
+        "plan it with tiny models and rows, so that it starts as it is.",
+    ]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def figures(book: Book) -> list[str]:
+    """Tables of a study: the metric of each task by arm, and accuracy under attack where it was attacked."""
+    cells = {(cell.group, cell.arm, cell.measure): cell for cell in book.summary.cells}
+    if not cells:
+        return []
+    out = [f"## Figures of the study {TO.text(book.study['name'])}", ""]
+    out += [
+        f"Means over seeds with 95 % intervals over seeds and test rows; shares in %. {MARKS['better'][0]} better and "
+        f"{MARKS['worse'][0]} worse than {TO.text(book.study['baseline'])}, after Holm.",
+        "",
+    ]
+    for budget in book.study["budgets"]:
+        groups = [group for group in book.groups if group.budget == budget and book.home(group) is not None]
+        measures = [(group, measure) for group in groups if (measure := book.home(group)) is not None]
+        out += [
+            f"**At equal {budget}**",
+            "",
+            *_figures(book, cells, [(g, m, f"{book.place(g)}, {m.metric}") for g, m in measures]),
+        ]
+        for group in groups:
+            others = [m for m in book.figures.measures(group) if m.what not in ("clean", "transfer")]
+            for part in (others[i : i + 6] for i in range(0, len(others), 6)):
+                out += [
+                    f"{TO.text(book.place(group))}:",
+                    "",
+                    *_figures(book, cells, [(group, m, m.title) for m in part]),
+                ]
+    out += costs(book)
+    return out
+
+
+def _figures(
+    book: Book, cells: Mapping[tuple[Group, str, Measure], Cell], columns: Sequence[tuple[Group, Measure, str]]
+) -> list[str]:
+    rows = []
+    for arm in book.summary.arms:
+        own = [cells.get((group, arm, measure)) for group, measure, _ in columns]
+        if any(own):
+            rows.append([TO.text(arm), *(figure(cell) for cell in own)])
+    return table(["arm", *(TO.text(title) for _, _, title in columns)], rows)
+
+
+def figure(cell: Cell | None) -> str:
+    """ "85.1 (82.0 to 88.0) ▲"."""
+    if cell is None:
+        return ""
+    metric, spread = cell.measure.metric, cell.spread
+    scale, digits = (1, 3) if metric in SCALES else (100, 1)
+    interval = spread.bootstrap_interval or spread.t_interval
+    text = f"{scale * spread.mean:.{digits}f}" + ("" if interval is None else f" ({ends(interval, metric)})")
+    mark = "" if cell.comparison is None else MARKS[cell.comparison.verdict][0]
+    return f"{text} {mark}".strip()
+
+
+def costs(book: Book) -> list[str]:
+    """Seconds and passes of a training with all it needs, on average over data sets and seeds."""
+    rows = []
+    for arm in book.summary.arms:
+        own = [cost for cost in book.summary.costs if cost.arm == arm]
+        for budget in book.study["budgets"]:
+            seconds = [cost.train_seconds.mean for cost in own if cost.group.budget == budget and cost.train_seconds]
+            passes = [cost.passes.mean for cost in own if cost.group.budget == budget and cost.passes]
+            if seconds:
+                shown = f"{np.mean(passes):.0f}" if passes else ""
+                rows.append([TO.text(arm), budget, f"{np.mean(seconds):.0f}", shown])
+    head = ["arm", "budget", "seconds of training", "forward passes"]
+    return ["Cost of a training with all it needs, mean over data and seeds:", "", *table(head, rows)] if rows else []
+
+
+def searched(page: Page, book: Book) -> list[str]:
+    """What a search tried and chose for the study, if it is there."""
+    path = book.folder.parent / page.search / "chosen.json"
+    if not page.search or not path.exists():
+        return []
+    chosen = json.loads(path.read_text("utf-8"))["chosen"]
+    rows = []
+    for one in chosen:
+        settings = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in one["settings"].items()
+        )
+        scores = ", ".join("failed" if trial["score"] is None else f"{trial['score']:.3f}" for trial in one["trials"])
+        rows.append(
+            [TO.text(str(cell)) for cell in (one["data"], one["budget"], one["arm"], settings, one["metric"], scores)]
+        )
+    head = ["data", "budget", "arm", "chosen", "metric", "scores of the trials"]
+    about = (
+        f"Chosen on development rows, every arm tried equally often; records: `studies/{page.search}/records.jsonl`."
+    )
+    return ["## Settings that were searched", "", about, "", *table(head, rows)]
+
+
+def how(page: Page, books: Sequence[Book]) -> list[str]:
+    """Commands, settings, records."""
+    commands = [f"sparring study run studies/{page.search}.yaml", f"sparring study choose studies/{page.search}"]
+    commands = (commands if page.search else []) + [f"sparring study run studies/{name}.yaml" for name in page.studies]
+    commands += [f"sparring report studies/{name}" for name in page.studies]
+    out = ["## How it is run", "", "```", *commands, "python docs/build_results.py", "```", ""]
+    files = listed([f"`studies/{name}.yaml`" for name in page.studies])
+    out += [f"Arms, data, seeds, settings, and how long it takes, stand in {files}.", ""]
+    for book in books:
+        done, study = len(book.records.done), book.study
+        data = ", ".join(f"{name} {spec.get('limit', 'all')}" for name, spec in study["data"].items())
+        given = ", ".join(f"{name} {value}" for name, value in {**study["train"], **study["budgets"]}.items())
+        out += [
+            f"{TO.text(study['name'])}: models {TO.text(listed(list(study['models'])))}; seeds "
+            f"{', '.join(map(str, study['seeds']))}; training rows: {TO.text(data)}; {TO.text(given)}. {done} of "
+            f"{len({job.id for job in book.jobs})} jobs done: `studies/{book.folder.name}/{RECORDS}`; "
+            f"`sparring report studies/{book.folder.name} --format csv` names the records behind each figure.",
+            "",
+        ]
+    return out
+
+
+# everything
+
+
+def benchmark(name: str) -> list[dict[str, Any]]:
+    """Lines of a file of benchmarks/results; none if it is not there."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.jsonl"
+    return [json.loads(one) for one in path.read_text("utf-8").splitlines() if one.strip()] if path.is_file() else []
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells are Markdown already."""
+    ruler = "|".join(["---"] + ["---:"] * (len(head) - 1))
+    return [f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def pages(root: Path = ROOT) -> dict[str, str]:
+    """File name -> text of all pages. root: where `studies` lies."""
+    book_at.cache_clear()
+    verdict_of.cache_clear()
+    found = {f"{page.name}.md": text_of(page, root) for page in PAGES.values()}
+    rows = [[f"[{page.title}]({page.name}.md)", opening(page, root)] for page in PAGES.values()]
+    found["index.md"] = "\n".join(
+        [
+            "# Does it hold? Claims of papers, tested here",
+            "",
+            "Each page opens with what our own records say of a claim, at which size and how surely. The pages are "
+            "generated from the records of the studies; a claim that has not been tested says so.",
+            "",
+            *table(["claim", "here"], rows),
+            claims.RULE,
+            "",
+            "Where settings are searched, it is on development rows, with equally many trials for every arm, plain "
+            "training among them.",
+            "",
+        ]
+    )
+    return found
+
+
+def main() -> int:
+    """Write the pages, or say which are stale."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is not what it would be")
+    options = parser.parse_args()
+    folder = DOCS / "results"
+    texts = pages()
+    stale = [
+        name
+        for name, text in texts.items()
+        if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text
+    ]
+    stale += [path.name for path in folder.glob("*.md") if path.name not in texts]
+    if options.check:
+        if stale:
+            sys.exit(f"out of date, run docs/build_results.py: {', '.join(sorted(stale))}")
+        return 0
+    folder.mkdir(exist_ok=True)
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
+        if name in texts:
+            (folder / name).write_text(texts[name], "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
