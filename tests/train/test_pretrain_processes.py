@@ -1,7 +1,6 @@
 """Pre-training in processes: killed at any moment, spread over two, sharded, compiled."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ import pretrain_worker
 import pytest
 import texts
 import torch
+from forks import forking
 from safetensors.torch import load_file
 from toys import distance
 
@@ -31,21 +31,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts `pretrain_worker.run` in a process forked from one that has imported everything once."""
-    here = Path(__file__).parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pretrain_worker"])
-
-        def begin(settings, *args):
-            process = context.Process(target=pretrain_worker.run, args=(asdict(settings), *args))
-            process.start()
-            return process
-
-        yield begin
+def start():
+    """Starts `pretrain_worker.run` in a process of its own."""
+    with forking(pretrain_worker) as begin:
+        yield lambda settings, *args: begin(asdict(settings), *args)
 
 
 def eventful(folder, output, **given):
