@@ -9,6 +9,7 @@ import torch
 from fakes import BagOfWords, Lexicon
 from puppets import Linear, handset, random_model, wordpiece
 from torch import nn
+from transformers import AutoModelForMaskedLM
 
 from sparring.attack.recipe import Recipe
 from sparring.attack.run import AttackStopped, attack
@@ -214,6 +215,12 @@ def test_a_probability_of_zero_is_a_number():
 def test_scores_that_cannot_be_used_are_one_message(answer, message):
     with pytest.raises(ModelError, match=message):
         CallableVictim(lambda texts: answer(len(texts))).quick.answer([("a",), ("b",)])
+
+
+def test_a_language_model_is_no_victim_and_says_so():
+    model, tokenizer = random_model(task=AutoModelForMaskedLM)
+    with pytest.raises(ModelError, match="is it a text classifier"):
+        ModelVictim(model, tokenizer, half=False).exact.answer([("good",)])
 
 
 def test_a_model_whose_weights_diverged_is_said_to_have():
