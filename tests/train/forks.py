@@ -1,7 +1,9 @@
-"""Processes of their own, forked from one that has imported everything once: they may be killed at any moment."""
+"""Processes of their own: forked from one that has imported everything once, to be killed; or two that train at once."""
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +27,16 @@ def forking(module: Any) -> Iterator[Any]:
             return process
 
         yield start
+
+
+def torchrun(script: str | Path, *arguments: Any, seconds: float = 300) -> None:
+    """Run a script in two processes that know of each other; what it prints is shown if it fails."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(script), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,13 +1,10 @@
 """Two processes do what one does, and exchange no more than the methods' cards say."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import worker
+from forks import torchrun
 from safetensors.torch import load_file
 from toys import NAMES, bert, distance, trained, weights
 
@@ -18,19 +15,7 @@ from sparring.methods import METHODS
 def two(made_once):
     """The folder that two processes filled, running every method in turn."""
 
-    def make(folder):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, str(Path(worker.__file__)), str(folder)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    return made_once("two", make)
+    return made_once("two", lambda folder: torchrun(worker.__file__, folder))
 
 
 def result(folder, job, name, accumulation, file):
