@@ -1,4 +1,4 @@
-"""Processes of their own: forked from one that has imported everything once, to be killed; or two that train at once."""
+"""Processes of their own: forked from one that has imported everything once, or two that train at the same time."""
 
 import multiprocessing
 import os
