@@ -260,6 +260,15 @@ def drop(texts):
     raise ConnectionError("the line is dead")
 
 
+FOUR_HUNDRED = [(f"a good film {number}", 1) for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What becomes of the rows when the victim does not fail."""
+    return attack(of_words, FOUR_HUNDRED, recipe(), pool=40).outcomes
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -269,15 +278,13 @@ def drop(texts):
         (lambda texts: np.zeros((1, 1)), "shape"),
     ],
 )
-def test_a_victim_that_fails_at_the_700th_text_leaves_what_was_finished(how, message):
-    rows = [(f"a good film {number}", 1) for number in range(400)]
+def test_a_victim_that_fails_at_the_700th_text_leaves_what_was_finished(how, message, undisturbed):
     with pytest.raises(AttackStopped, match=message) as caught:
-        attack(failing(700, how), rows, recipe(), pool=40)
+        attack(failing(700, how), FOUR_HUNDRED, recipe(), pool=40)
     assert 20 < len(caught.value.outcomes) < 400
     assert f"{len(caught.value.outcomes)} of 400 examples were finished" in str(caught.value)
-    whole = attack(of_words, rows, recipe(), pool=40).outcomes
     kept = {outcome.row: outcome for outcome in caught.value.outcomes}
-    assert all(kept[outcome.row] == outcome for outcome in whole if outcome.row in kept)
+    assert all(kept[outcome.row] == outcome for outcome in undisturbed if outcome.row in kept)
 
 
 # what can be attacked
