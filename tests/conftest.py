@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 import copy
+import os
 import shutil
 import sys
 from functools import cache
@@ -8,6 +9,7 @@ from functools import cache
 import families
 import pytest
 import torch
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +27,26 @@ def own_server_of_workers():
     yield
     if "multiprocessing.forkserver" in sys.modules:
         sys.modules["multiprocessing.forkserver"]._forkserver._stop()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """`made_once(name, make)`: a folder that `make` has filled, the same one for all processes that share the tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a folder below that of the run
+        shared = shared.parent
+
+    def folder(name, make):
+        place, done = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                make(place)
+                done.touch()
+        return place
+
+    return folder
 
 
 @pytest.fixture(scope="session")

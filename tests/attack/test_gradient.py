@@ -13,7 +13,7 @@ from sparring.attack.engine import alone
 from sparring.attack.game import OutOfQueries
 from sparring.attack.text import Text
 from sparring.attack.transform.combine import AnyOf
-from sparring.attack.transform.gradient import HotFlip, gradient_importance, swap_scores, whole_words
+from sparring.attack.transform.gradient import HotFlip, gradient_importance, whole_words
 from sparring.errors import ModelError, SettingError
 
 
@@ -74,8 +74,16 @@ class WhiteBox(BagOfWords):
 
 
 def test_the_score_of_a_swap_is_the_step_along_the_gradient():
-    table = np.array([[1, 0], [0, 1], [-1, 0], [1, 1]], dtype=np.float64)
-    assert swap_scores(table, np.array([0.5, -0.2]), 0) == pytest.approx([0, -0.7, -1, -0.2])
+    flip = HotFlip().bound(WhiteBox({"bad": 1.0}))
+    (found,) = alone(flip.gains(Text.of("bad film"), [0]))
+    # "bad" has 3 in the first column of the table, and the gradient is (1, 0)
+    assert {text.slots[0]: gain for text, gain in found} == {
+        "awful": 2,
+        "fine": -1,
+        "watch": -2,
+        "good": -3,
+        "film": -3,
+    }
 
 
 def test_replacements_are_whole_words_the_most_promising_first_in_the_case_of_the_word():

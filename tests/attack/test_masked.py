@@ -1,6 +1,7 @@
 """The masked language model as a service, and what is made of its answers."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -363,6 +364,19 @@ def test_a_model_without_a_head_is_refused(tmp_path):
     tokenizer.save_pretrained(tmp_path / "base")
     with pytest.raises(ModelError, match=r"is no masked LM: it has no weights for cls.*resources add masked_lm --from"):
         MaskedLM.load(tmp_path / "base")
+
+
+def test_what_cannot_fill_gaps_is_named(tmp_path):
+    made = lm("bert")
+    with pytest.raises(ModelError, match=r"needs a tokenizer\.json"):
+        MaskedLM(made.model, SimpleNamespace(is_fast=False))
+    with pytest.raises(ModelError, match="has no mask token: it is no masked LM"):
+        MaskedLM(made.model, SimpleNamespace(is_fast=True, mask_token_id=None))
+    made.model.save_pretrained(tmp_path / "lm")
+    made.tokenizer.save_pretrained(tmp_path / "lm")
+    (tmp_path / "lm" / "model.safetensors").write_bytes(b"{")
+    with pytest.raises(ModelError, match=r"cannot load a masked LM from .*lm.*name a folder or hub model"):
+        MaskedLM.load(tmp_path / "lm")
 
 
 def test_a_missing_masked_lm_says_how_to_get_one(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from sparring.attack.engine import Work, alone, play
 from sparring.attack.game import OutOfQueries
 from sparring.attack.population import (
     _Lab,
+    _mutate,
     _turn,
     genetic,
     parent_probabilities,
@@ -81,6 +82,16 @@ def test_a_turn_that_breaks_a_constraint_is_not_made():
     lab = _Lab(play_, LEXICON, [CountOfWords(1)], [0, 1, 2])
     alone(_turn(lab, swarm, [play_.original.edit({0: "x1", 1: "y1"})], [0], np.ones((1, 3)), 3, "paper"))
     assert swarm == [particle]
+
+
+@pytest.mark.parametrize(("variant", "expected"), [("paper", "x"), ("textattack", "x1")])
+def test_where_no_mutation_helps_a_particle_stays_as_it_is_and_worsens_in_textattack(variant, expected):
+    play_ = game("x", 1, BagOfWords({"x1": 1.0}, bias=1.0))
+    lab = _Lab(play_, Lexicon({"x": ["x1"]}), [], [0])
+    lab.harm[play_.original] = float(play_.clean().harm[0])
+    swarm = [play_.original]
+    assert alone(_mutate(lab, swarm, [0], np.ones(1), variant)) is None
+    assert swarm[0].fields == (expected,)
 
 
 @pytest.mark.parametrize(("search", "settings"), SEARCHES)

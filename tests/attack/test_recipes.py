@@ -108,13 +108,15 @@ def made_of(name, without=()):
     return recipe(name, without=without).describe()
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_constraint_that_is_switched_off_is_named_in_the_result(name, constraint, home, victim):
-    on, off = made_of(name), made_of(name, (constraint,))
-    fewer = len(on["constraints"]) - len(off["constraints"])
-    assert fewer == (constraint.replace("_", " ") in off["off"]) and constraint.replace("_", " ") not in on["off"]
-    if fewer:
+def test_a_constraint_that_is_switched_off_is_named_in_the_result(name, home, victim):
+    on = made_of(name)
+    for constraint in CONSTRAINTS:
+        off = made_of(name, (constraint,))
+        fewer = len(on["constraints"]) - len(off["constraints"])
+        assert fewer == (constraint.replace("_", " ") in off["off"]) and constraint.replace("_", " ") not in on["off"]
+        if not fewer:
+            continue
         (gone,) = set(on["constraints"]) - set(off["constraints"])
         assert attack(victim, PAIRS[:1], recipe(name, without=(constraint,), **SMALL)).recipe["off"] == off["off"]
         if constraint == "similarity":

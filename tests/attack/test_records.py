@@ -102,9 +102,10 @@ def test_an_attack_that_is_killed_goes_on_and_no_example_is_lost_or_done_twice(j
 
 
 def test_resuming_a_finished_attack_asks_the_victim_nothing(job, tmp_path, capfd):
-    assert run(*job, "--output", tmp_path / "out") == 0
+    small = [*job, "--output", tmp_path / "out", "--examples", "40"]
+    assert run(*small) == 0
     before = (tmp_path / "out" / "deepwordbug.jsonl").read_bytes()
-    assert run(*job, "--output", tmp_path / "out", "--resume") == 0
+    assert run(*small, "--resume") == 0
     assert (tmp_path / "out" / "deepwordbug.jsonl").read_bytes() == before
     assert json.loads((tmp_path / "out" / "results.json").read_text())["attacks"][0]["service_answers"] == {}
     capfd.readouterr()

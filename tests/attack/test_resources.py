@@ -217,6 +217,19 @@ def test_a_model_is_added_without_its_pickle(tmp_path):
         add("masked_lm", tmp_path / "lm")
 
 
+def test_a_model_without_a_tokenizer_is_refused(tmp_path):
+    (model(tmp_path / "lm") / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"lm has no tokenizer: tokenizer\.json is expected"):
+        add("masked_lm", tmp_path / "lm")
+
+
+def test_a_home_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SPARRING_HOME", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot write to .*file.*set SPARRING_HOME to another folder"):
+        add("counterfitted", table(tmp_path))
+
+
 def test_status_lists_every_resource(tmp_path):
     tiny_wordnet(tmp_path / "debian")
     add("counterfitted", table(tmp_path))

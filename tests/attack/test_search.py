@@ -90,6 +90,14 @@ def test_the_paper_version_of_pwws_scores_candidates_once():
     assert found.slots == tuple(word + "a" for word in words)
 
 
+def test_the_paper_version_of_pwws_keeps_to_the_constraints():
+    words = [f"w{i}" for i in range(5)]
+    lexicon = Lexicon({word: [word + "a"] for word in words})
+    played = game(" ".join(words), 1, BagOfWords({word + "a": -0.5 for word in words}, bias=9.0))
+    assert len(alone(pwws(played, lexicon, [CountOfWords(2)])).changed) == 2
+    assert played.queries == 1 + 5 + 5 + 2, "a text that is not allowed is not asked about"
+
+
 def test_golden_order_of_pwws():
     products = pwws_order(np.array([0.2, 0.6, 0.4]), np.array([0.5, 0.3, 0.9]))
     np.testing.assert_allclose(products, [0.134654, 0.120528, 0.296040], atol=1e-6)

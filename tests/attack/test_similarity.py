@@ -238,6 +238,9 @@ def test_a_saved_encoder_answers_the_same_and_a_missing_one_says_so(tmp_path):
     assert again.described == "enc"
     with pytest.raises(ModelError, match="nowhere"):
         Encoder.load(tmp_path / "nowhere")
+    (tmp_path / "enc" / "model.safetensors").write_bytes(b"{")
+    with pytest.raises(ModelError, match=r"cannot load a sentence encoder from .*enc"):
+        Encoder.load(tmp_path / "enc")
 
 
 def test_minilm_tells_meaning_from_words():

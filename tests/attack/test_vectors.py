@@ -150,6 +150,14 @@ def test_a_damaged_file_is_an_error_that_says_where(tmp_path, content, message):
         read_vectors(path)
 
 
+def test_a_zip_file_of_several_files_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        for name in ("a.txt", "b.txt"):
+            archive.writestr(name, "good 1 2\n")
+    with pytest.raises(DataError, match="holds 2 files; one file of vectors is expected"):
+        read_vectors(tmp_path / "v.zip")
+
+
 def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "v.npz", words=np.array(WORDS, dtype=object), vectors=VECTORS)
     with pytest.raises(DataError, match=r"v\.npz"):

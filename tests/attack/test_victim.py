@@ -9,6 +9,7 @@ import torch
 from fakes import BagOfWords, Lexicon
 from puppets import Linear, handset, random_model, wordpiece
 from torch import nn
+from transformers import AutoModelForMaskedLM
 
 from sparring.attack.recipe import Recipe
 from sparring.attack.run import AttackStopped, attack
@@ -216,6 +217,12 @@ def test_scores_that_cannot_be_used_are_one_message(answer, message):
         CallableVictim(lambda texts: answer(len(texts))).quick.answer([("a",), ("b",)])
 
 
+def test_a_language_model_is_no_victim_and_says_so():
+    model, tokenizer = random_model(task=AutoModelForMaskedLM)
+    with pytest.raises(ModelError, match="is it a text classifier"):
+        ModelVictim(model, tokenizer, half=False).exact.answer([("good",)])
+
+
 def test_a_model_whose_weights_diverged_is_said_to_have():
     model, tokenizer = random_model()
     broken = copy.deepcopy(model)
@@ -253,6 +260,15 @@ def drop(texts):
     raise ConnectionError("the line is dead")
 
 
+FOUR_HUNDRED = [(f"a good film {number}", 1) for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What becomes of the rows when the victim does not fail."""
+    return attack(of_words, FOUR_HUNDRED, recipe(), pool=40).outcomes
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -262,15 +278,13 @@ def drop(texts):
         (lambda texts: np.zeros((1, 1)), "shape"),
     ],
 )
-def test_a_victim_that_fails_at_the_700th_text_leaves_what_was_finished(how, message):
-    rows = [(f"a good film {number}", 1) for number in range(400)]
+def test_a_victim_that_fails_at_the_700th_text_leaves_what_was_finished(how, message, undisturbed):
     with pytest.raises(AttackStopped, match=message) as caught:
-        attack(failing(700, how), rows, recipe(), pool=40)
+        attack(failing(700, how), FOUR_HUNDRED, recipe(), pool=40)
     assert 20 < len(caught.value.outcomes) < 400
     assert f"{len(caught.value.outcomes)} of 400 examples were finished" in str(caught.value)
-    whole = attack(of_words, rows, recipe(), pool=40).outcomes
     kept = {outcome.row: outcome for outcome in caught.value.outcomes}
-    assert all(kept[outcome.row] == outcome for outcome in whole if outcome.row in kept)
+    assert all(kept[outcome.row] == outcome for outcome in undisturbed if outcome.row in kept)
 
 
 # what can be attacked

@@ -227,10 +227,11 @@ def in_processes(count, function):
 
 def test_two_processes_do_what_one_does(place, tmp_path, capfd):
     both = (recipes.pwws(synonyms=place / "synonyms.json"), recipes.deepwordbug())
-    alone = attack_job(job(place, tmp_path / "one", "plain", "biased", calibrated=True, recipes=both))
+    given = {"calibrated": True, "recipes": both, "examples": 50}
+    alone = attack_job(job(place, tmp_path / "one", "plain", "biased", **given))
 
     def share():
-        record = attack_job(job(place, tmp_path / "two", "plain", "biased", calibrated=True, recipes=both))
+        record = attack_job(job(place, tmp_path / "two", "plain", "biased", **given))
         shown = [[accuracy(entry) for entry in victim["attacks"]] for victim in record["victims"]]
         (tmp_path / f"{os.environ['RANK']}.json").write_text(json.dumps(shown))
 
@@ -244,7 +245,7 @@ def test_two_processes_do_what_one_does(place, tmp_path, capfd):
             parts = [read_lines(tmp_path / "two" / victim / f"{name}{rank}.jsonl")[1] for rank in ("", ".1")]
             assert [{o.row % 2 for o in part} for part in parts] == [{0}, {1}]
             two = {o.row: o for part in parts for o in part}
-            assert one.keys() == two.keys() and sum(map(len, parts)) == 150
+            assert one.keys() == two.keys() and sum(map(len, parts)) == 50
             same += sum(one[row].adversarial == two[row].adversarial for row in one)
             rows += len(one)
     assert same / rows >= 0.995
@@ -253,7 +254,7 @@ def test_two_processes_do_what_one_does(place, tmp_path, capfd):
     before = {path: path.read_bytes() for path in (tmp_path / "two").rglob("*.jsonl")}
 
     def again():
-        attack_job(job(place, tmp_path / "two", "plain", "biased", calibrated=True, recipes=both, resume=True))
+        attack_job(job(place, tmp_path / "two", "plain", "biased", **given, resume=True))
 
     assert in_processes(2, again) == [0, 0], capfd.readouterr().err
     assert {path: path.read_bytes() for path in before} == before

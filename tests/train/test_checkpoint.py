@@ -173,8 +173,7 @@ class Best:
 BEST = SAVING | {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "max_steps": 8}
 
 
-@pytest.mark.parametrize("limit", [None, 1, 2])
-@pytest.mark.parametrize("name", ["standard", "cat", "smart"])
+@pytest.mark.parametrize(("name", "limit"), [("standard", None), ("standard", 2), ("cat", 1), ("smart", 2)])
 def test_the_best_model_is_kept_and_loaded_at_the_end(tmp_path, name, limit):
     made = trainer(tmp_path, name, own={"eval_dataset": Rows(5, seed=2)}, save_total_limit=limit, **BEST)
     kept = Best(1.0, 0.5, 0.7, 0.8).attach(made)
@@ -233,12 +232,11 @@ def test_lora_trains_adapters_and_head_alone_and_saves_adapters(tmp_path, name):
     assert torch.equal(loaded.eval()(**inputs).logits, made.model.eval()(**inputs).logits)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["fgm", "freelb", "smart", "mat", "cat"])
-def test_activation_checkpointing_changes_nothing(tmp_path, name, dropout):
+def test_activation_checkpointing_changes_nothing_and_replays_dropout(tmp_path, name):
     given = {"optim": "sgd", "max_steps": 3, "learning_rate": 0.05}
-    plain = trained(tmp_path / "1", name, model=bert(dropout=dropout), **given)
-    frugal = trained(tmp_path / "2", name, model=bert(dropout=dropout), activation_checkpointing=True, **given)
+    plain = trained(tmp_path / "1", name, model=bert(dropout=0.1), **given)
+    frugal = trained(tmp_path / "2", name, model=bert(dropout=0.1), activation_checkpointing=True, **given)
     assert frugal.model.is_activation_checkpointing
     assert distance(weights(plain), weights(frugal)) <= 1e-6
 
@@ -272,7 +270,7 @@ def test_the_second_sentence_of_a_pair_is_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
-@pytest.mark.parametrize("name", ["standard", "alum", "cat", "freelb", "mat"])
+@pytest.mark.parametrize("name", ["alum", "cat"])
 def test_padding_on_the_left_or_on_the_right_is_the_same(tmp_path, family, name):
     left, right = (
         trained(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from forks import torchrun
 from safetensors.torch import load_file, save_file
 from toys import bert, distance, logged, trained, trainer, weights
 from transformers.trainer_utils import get_last_checkpoint
@@ -128,8 +129,10 @@ def test_the_loss_is_the_mean_over_rows_and_weight_times_the_mean_over_adversari
 
 
 @pytest.mark.filterwarnings("ignore::sparring.errors.SparringWarning")  # the second epoch may break nothing
-@pytest.mark.parametrize("name", ["standard", "fgm", "alum", "freelb", "smart"])
-@pytest.mark.parametrize("loss", ["ce", "kl"])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("standard", "ce"), ("standard", "kl"), ("fgm", "ce"), ("alum", "kl"), ("freelb", "kl"), ("smart", "ce")],
+)
 def test_accumulated_micro_batches_are_one_big_batch(tmp_path, name, loss):
     term = Term(0.7, loss)
     big, small = (
@@ -324,14 +327,7 @@ def test_texts_of_other_weights_are_made_anew_at_the_beginning_and_asked_for_in_
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sparring.errors.SparringWarning")
 def test_two_processes_attack_their_share_and_train_on_the_same_rows(tmp_path):
-    import subprocess
-
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, __file__, str(tmp_path)], capture_output=True, text=True, timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(__file__, tmp_path, seconds=200)
     for name, loss, search in JOBS:
         alone = run(tmp_path / "alone" / name / loss, name, attacks=job(tmp_path / "alone" / name / loss, loss, search),
                     num_train_epochs=2)  # fmt: skip

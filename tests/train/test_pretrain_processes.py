@@ -1,21 +1,18 @@
 """Pre-training in processes: killed at any moment, spread over two, sharded, compiled."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import pretrain_worker
 import pytest
 import texts
 import torch
+from forks import forking, torchrun
 from safetensors.torch import load_file
 from toys import distance
 
@@ -31,21 +28,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts `pretrain_worker.run` in a process forked from one that has imported everything once."""
-    here = Path(__file__).parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pretrain_worker"])
-
-        def begin(settings, *args):
-            process = context.Process(target=pretrain_worker.run, args=(asdict(settings), *args))
-            process.start()
-            return process
-
-        yield begin
+def start():
+    """Starts `pretrain_worker.run` in a process of its own."""
+    with forking(pretrain_worker) as begin:
+        yield lambda settings, *args: begin(asdict(settings), *args)
 
 
 def eventful(folder, output, **given):
@@ -105,16 +91,11 @@ def test_a_run_killed_at_a_random_moment_goes_on_to_the_same_weights(start, fold
 # two processes
 
 
-def torchrun(folder, jobs, seconds=240):
+def together(folder, jobs):
     """Run the jobs, settings by name, on two processes; errors are raised here."""
     path = folder / "jobs.json"
     path.write_text(json.dumps({name: asdict(given) for name, given in jobs.items()}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(Path(pretrain_worker.__file__)), str(path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=seconds,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(pretrain_worker.__file__, path, seconds=240)
     for name in jobs:
         assert not (error := folder / f"{name}.error").exists(), error.read_text()
 
@@ -129,7 +110,7 @@ def two(folder, tmp_path_factory):
     made = tmp_path_factory.mktemp("two")
     jobs = {name: texts.settings(folder, made / name, batch_size=4, **given) for name, given in TWO.items()}
     whole = texts.settings(folder, made / "eventful", batch_size=4, config="dropout", method="alum", workers=1)
-    torchrun(made, jobs | {"eventful": whole})
+    together(made, jobs | {"eventful": whole})
     return made
 
 
@@ -149,20 +130,20 @@ def test_two_processes_go_on_bit_for_bit(folder, two, tmp_path):
     for step in (4, 6):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / f"checkpoint-{step}")
     given = texts.settings(folder, tmp_path / "run", batch_size=4, config="dropout", method="alum", workers=1)
-    torchrun(tmp_path, {"run": given})
+    together(tmp_path, {"run": given})
     first, second = (load_file(path / "model.safetensors") for path in (two / "eventful", tmp_path / "run"))
     assert distance(first, second) == 0
 
 
 def test_a_sharded_run_trains_as_a_whole_one_saves_goes_on_and_reloads(folder, tmp_path):
     given = {"batch_size": 4, "method": "alum", "config": "dropout", "learning_rate": 1e-3}
-    torchrun(tmp_path, {"run": texts.settings(folder, tmp_path / "run", fsdp=True, **given)})
+    together(tmp_path, {"run": texts.settings(folder, tmp_path / "run", fsdp=True, **given)})
     before = load_file(tmp_path / "run" / "model.safetensors")
     shutil.copytree(tmp_path / "run", tmp_path / "again")
     (tmp_path / "again" / "metrics.json").unlink()
     for step in (4, 6):
         shutil.rmtree(tmp_path / "again" / "checkpoints" / f"checkpoint-{step}")
-    torchrun(tmp_path, {"again": texts.settings(folder, tmp_path / "again", fsdp=True, **given)})
+    together(tmp_path, {"again": texts.settings(folder, tmp_path / "again", fsdp=True, **given)})
     assert distance(load_file(tmp_path / "again" / "model.safetensors"), before) == 0
     on = texts.settings(folder, tmp_path / "on", model=str(tmp_path / "run"), steps=1)
     assert pretrain(on)["steps"] == 1
@@ -171,7 +152,7 @@ def test_a_sharded_run_trains_as_a_whole_one_saves_goes_on_and_reloads(folder, t
 def test_a_sharded_run_that_accumulates_has_the_gradients_of_a_whole_one(folder, tmp_path):
     given = {"method": "alum", "steps": 2, "learning_rate": 1e-4}
     half = texts.settings(folder, tmp_path / "sharded", batch_size=2, accumulation=2, fsdp=True, **given)
-    torchrun(tmp_path, {"sharded": half})
+    together(tmp_path, {"sharded": half})
     pretrain(texts.settings(folder, tmp_path / "whole", **given))
     sharded, whole = (
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]

@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 _WORD_STARTS = ("Ġ", "▁")  # what byte-level BPE and SentencePiece put before a piece that begins a word
 
 
-def swap_scores(embedding: np.ndarray, gradient: np.ndarray, old: int) -> np.ndarray:
-    """(V,) first-order change of the loss when token `old` becomes each other: (E_b - E_a) . g, with E (V, D), g (D,).
-
-    Golden: E = [[1, 0], [0, 1], [-1, 0], [1, 1]], g = [0.5, -0.2], old = 0 gives [0, -0.7, -1, -0.2].
-    """
-    products: np.ndarray = embedding @ gradient
-    return products - products[old]
-
-
 @dataclass(frozen=True, eq=False)
 class _Words:
     """The tokens of a vocabulary that are whole words."""
