@@ -30,7 +30,7 @@ DEMO_PRETRAIN := --method alum --length 64 --batch-size 16 --learning-rate 1e-3
 
 test: .venv/dev
 	@command -v chromium >/dev/null || echo "no chromium here: the tests of the report in a browser are skipped"
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 # What CI runs besides the tests.
 check: .venv/dev
