@@ -298,10 +298,17 @@ def families(book: Book) -> Verdict:
     asked = book.summary.questions
     if not any(question.evidence for question in asked):
         return NONE
-    names = ("robustness by augmentation and input space", "generalisation by embedding space", "specialised neurons")
+    names = {
+        "robustness by augmentation and input space": "input",
+        "generalisation by embedding space": "embedding",
+        "specialised neurons": "",
+    }
     parts = []
-    for name, question in zip(names, asked, strict=False):
-        sentences = [claim.sentence for claim in question.evidence]
+    for (name, family), question in zip(names.items(), asked, strict=False):
+        own = [claim.sentence for claim in question.evidence if claim.arm == family]
+        sentences = own or [
+            claim.sentence for claim in question.evidence
+        ]  # the family against the baseline comes first
         first = f" ({sentences[0]})" if sentences else ""
         parts.append(f"{name} **{question.verdict}**{first}")
     return Verdict(f"Of the findings of Altinisik et al., here: {'; '.join(parts)} ({book.size}).")

@@ -171,6 +171,9 @@ def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(result
     texts = results.pages(place)
     families, confidence = (texts[f"{name}.md"].split("\n")[2] for name in ("families", "confidence"))
     assert families.startswith("Of the findings of Altinisik et al., here: robustness by augmentation and input space")
+    assert "**confirmed** (the family" in families or "**open** (whether the family" in families
+    assert "the family input (a2t) is more robust than standard under attacks, on average" in families
+    assert "the family embedding (pgd, freelb) is better than standard on sst2" in families
     assert "95 % interval" in families and "minilm, 3 seeds" in families
     assert confidence.startswith("That extreme confidence fakes robustness **")
     assert confidence.endswith("; not run yet here: confidence.")

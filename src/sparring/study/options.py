@@ -15,7 +15,7 @@ FAMILIES = ("baseline", "augmentation", "input", "embedding", "pre-training", "m
 
 augmentation: rows made before training. input: rows made during it. embedding: perturbations of embeddings."""
 BUDGETS = ("epochs", "passes")
-ARM = ("family", "train", "augment", "pretrain", "mix", "part", "for", "search", "trial")
+ARM = ("family", "train", "augment", "pretrain", "mix", "part", "for", "search", "tried")
 METRICS = ("accuracy", "mcc", "f1")
 """Of classes; quantities have Pearson's correlation."""
 
@@ -214,5 +214,5 @@ def _arm(arm: Arm) -> dict[str, Any]:
     if arm.trained_on:
         found["for"] = list(arm.trained_on)
     if arm.trial is not None:
-        found["trial"] = {"of": arm.trial[0], "settings": plain(arm.trial[1])}
+        found["tried"] = {"of": arm.trial[0], "settings": plain(arm.trial[1])}
     return found

@@ -172,7 +172,7 @@ def _arm(name: str, block: Block, data: Iterable[str]) -> Arm:
         mix=None if mix is None else _typed(mix, Mix, ELSEWHERE),
         part=None if part is None else _part(part),
         trained_on=_trained_on(block, data),
-        trial=None if inner["trial"] is None else _trial(inner["trial"]),
+        trial=None if inner["tried"] is None else _trial(inner["tried"]),
     )
     family = block.text("family") or _family(arm)
     if family not in FAMILIES:
