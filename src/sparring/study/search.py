@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from ..errors import RunError, SettingError
 from .block import Block
@@ -41,7 +40,9 @@ def expanded(arms: Mapping[str, Arm], baseline: str, block: Block) -> tuple[dict
         return dict(arms), baseline
     search.only(("trials", "seed", "over"))
     shared = _lists(search.block("over"))
-    from ..data.batch import make_key  # loads torch, which studies without a search do not wait for
+    import numpy as np  # as the next: slow to load, and studies without a search do not wait for them
+
+    from ..data.batch import make_key
 
     (trials,), (seed,) = search.numbers("trials", (3,))[:1], search.numbers("seed", (0,))[:1]
     if trials < 1:
@@ -113,7 +114,7 @@ def _best(
         assert trial is not None  # only trials are asked
         metric = str(jobs[0].settings["metric"])
         known = [float(records.done[job.id]["result"]["scores"][metric]) for job in done]
-        score = float(np.mean(known)) if len(known) == len(jobs) else None
+        score = fmean(known) if len(known) == len(jobs) else None
         found.append({"settings": plain(trial[1]), "score": score, "seeds": [job.seed for job in done],
                       "records": [job.id for job in done]})  # fmt: skip
     whole = [one for one in found if one["score"] is not None]
