@@ -60,6 +60,13 @@ def write_data(folder):
         for part in parts:
             (folder / name / f"{part}.csv").write_bytes((folder / f"{part}.csv").read_bytes())
     write_rows(folder / "imdb" / "test.csv", 12, 9, names=("neg", "pos"))
+    for name, classes in {"cola": ("unacceptable", "acceptable"), "mrpc": ("different", "equivalent")}.items():
+        (folder / name).mkdir()
+        for seed, part in enumerate(("train", "dev", "test")):
+            write_rows(folder / name / f"{part}.csv", 24, seed, names=classes)
+    (folder / "snli").mkdir()
+    for seed, part in enumerate(("train", "dev")):
+        write_pairs(folder / "snli" / f"{part}.csv", 24, seed)
     text = [review.text for review in embedded("train")[:200]]
     (folder / "text").mkdir()
     (folder / "text" / "some.txt").write_text("\n\n".join(text) + "\n")
@@ -74,6 +81,13 @@ def write_data(folder):
     (folder / "conll2000").mkdir()
     chunks = "\n".join(f"{word} {tag} B-{tag}" for word, tag in _SENTENCE)
     (folder / "conll2000" / "train.txt").write_text(f"{chunks}\n\n" * 60)
+
+
+def write_pairs(path, count, seed):
+    """Rows of two texts."""
+    write_rows(path, count, seed, names=("neutral", "entailment"))
+    lines = path.read_text().splitlines()[1:]
+    path.write_text("text,text_pair,label\n" + "".join(f"a film,{line}\n" for line in lines))
 
 
 def write_resources(folder):

@@ -38,6 +38,8 @@ PAGES = sorted(
 LANGUAGES = ("python", "shell", "yaml", "bibtex", "text")
 SKIPS, ELSEWHERE = 1, 3
 """The most blocks of all pages that may be left out for a reason, or are tested elsewhere."""
+FOLDERS = ("roberta-base", "gpt2", "text", "sst2", "imdb", "conll2000", "cola", "mrpc", "snli")
+"""Those of the workshop that a page may read."""
 FENCE = re.compile(
     r"(?:^<!-- snippet: (?P<note>.+?) -->\n\n?)?^```(?P<language>\S*)[^\n]*\n(?P<body>.*?)^```$", re.M | re.S
 )
@@ -158,7 +160,7 @@ class InProcess:
 def here(workshop, tmp_path, monkeypatch):
     """A copy of the workshop to run a page in."""
     for path in workshop.iterdir():
-        if path.name in ("roberta-base", "gpt2", "text", "sst2", "imdb", "conll2000") or path.is_file():
+        if path.name in FOLDERS or path.is_file():
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sparring.study.execute.LocalPool", InProcess)
@@ -272,7 +274,6 @@ class Page:
         target = None
         if ">" in words:
             words, target = words[: words.index(">")], words[words.index(">") + 1]
-        words = [word.replace("studies/NAME", self.study()) for word in words]
         self.prepare(words)
         kind, more = kind_of(words), []
         if "--resume" in words:
@@ -308,10 +309,6 @@ class Page:
                 f"{place}: not a command that can be run here; say why in `<!-- snippet: skip ... -->`"
             )
         self.said.append(f"{place}: is there, and not run")
-
-    def study(self):
-        """The folder of the study that the page has run, where it says studies/NAME."""
-        return str(next(iter(Path("studies").glob("*")), "studies/NAME"))
 
     def prepare(self, words):
         """Trained models that the page takes for granted."""
