@@ -188,7 +188,7 @@ def test_a_finished_folder_and_other_settings_are_refused(place, made, tmp_path)
         ({"attacks": "checklist"}, DataError, "checklist broke none of 40 training rows"),
         ({"attacks": "textfoolr"}, SettingError, "textfooler"),
         ({"frozen": "0"}, SettingError, "every text column"),
-        ({"frozen": "3"}, SettingError, "columns 0 to 0"),
+        ({"frozen": "3"}, SettingError, "one column, number 0"),
     ],
 )
 def test_what_cannot_work_is_one_message(place, tmp_path, more, kind, message):

@@ -31,6 +31,9 @@ def augment(
     labels: Annotated[str, typer.Option(help="Label of a new row: keep, or victim (what it says).")] = "keep",
     alpha: Annotated[float, typer.Option(help="Share of the words that random operations and resample change.")] = 0.1,
     budget: Annotated[int | None, typer.Option(help="Most queries a row of an attack; default: no limit.")] = None,
+    frozen: Annotated[
+        list[int] | None, typer.Option(help="Number of a text column that stays as it is, from 0; a premise is 0.")
+    ] = None,
     synonyms: Annotated[
         str | None, typer.Option(help="counterfitted, wordnet, minilm, victim, or a file of vectors or neighbours.")
     ] = None,
@@ -69,6 +72,7 @@ def augment(
         labels=cast(Literal["keep", "victim"], labels),
         alpha=alpha,
         budget=budget,
+        frozen=tuple(frozen or ()),
         seed=seed,
         originals=originals,
         options=_options(attacks, synonyms, masked_lm, without or [], seed, set or []),

@@ -38,6 +38,7 @@ from ..errors import DataError, RunError, SettingError
 from ..settings import nearest
 from .folder import versions, write_yaml
 from .online import CONTROL, sampler
+from .options import check_frozen
 from .resample import resample
 from .word_operations import OPERATIONS
 
@@ -70,6 +71,8 @@ class Augment:
     alpha: float = 0.1
     """Share of the words that a random operation or `resample` changes."""
     budget: int | None = None
+    frozen: tuple[int, ...] = ()
+    """Numbers of the text columns that stay as they are, such as 0 for a premise."""
     seed: int = 0
     originals: bool = True
     options: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +131,7 @@ def augment(job: Augment, *, progress: Progress | None = None, anew: bool = Fals
     examples = load(job.data, text=job.text, label=job.label, limit=job.limit)
     if examples.is_regression and (job.labels == "victim" or any(map(is_attack, job.recipes))):
         raise SettingError(f"{job.data}: attacks and labels of a victim need classes, and these labels are quantities")
+    check_frozen(job.frozen, len(examples.texts[0]))
     if set(MADE) & set(examples.columns):
         raise SettingError(f"{job.data}: a text or label column is called {' or '.join(MADE)}; rename it")
     victim = as_victim(job.model) if job.model is not None else None
@@ -193,7 +197,7 @@ def _operated(
     def searches() -> Iterator[tuple[int, Any]]:
         for number, row in enumerate(sources):
             random = np.random.default_rng(make_key("augment", job.seed, name, number, row))
-            text = Text.of(*examples.texts[row])
+            text = Text.of(*examples.texts[row], frozen=job.frozen)
             if name == RESAMPLE:
                 yield number, resample(text, lm, job.alpha, random)
             else:
@@ -230,6 +234,7 @@ def _attacked(
         "budget": job.budget,
         "seed": job.seed,
         "ratio": job.ratio,
+        **({"frozen": list(job.frozen)} if job.frozen else {}),
     }
     record = Record(parts, name, head)
     if anew:
@@ -241,6 +246,7 @@ def _attacked(
         recipe,
         budget=job.budget,
         seed=job.seed,
+        frozen=job.frozen,
         record=record,
         progress=tick,
     )
@@ -319,6 +325,7 @@ def _describe(job: Augment, examples: Examples, made: Sequence[Made], rows: list
         "victim": None if job.model is None else fingerprint(job.model),
         "recipes": [{"provenance": one.name, "tried": one.tried, "rows": len(one.rows), **one.report} for one in made],
         "ratio": job.ratio,
+        "frozen": list(job.frozen),
         "keep": job.keep,
         "labels": job.labels,
         "seed": job.seed,
