@@ -151,6 +151,21 @@ def test_the_same_seed_makes_the_same_file_and_another_one_does_not(place, tmp_p
     assert sum(row["provenance"] == "random" for row in first) <= 3
 
 
+def test_a_recipe_may_have_a_ratio_of_its_own(place, tmp_path, capsys):
+    recipes = ("random:2", "deepwordbug:0.5", "swap")
+    record = augment(job(place, tmp_path / "a.csv", *recipes, ratio=1.5, model=str(place / "model")))
+    assert [one["tried"] for one in record["recipes"]] == [12, 3, 9]
+    assert [one["ratio"] for one in record["recipes"]] == [2.0, 0.5, 1.5]
+    assert set(record["rows"]) <= {"original", "random", "deepwordbug", "swap"}
+    augment(job(place, tmp_path / "b.csv", "swap:0.5"))
+    augment(job(place, tmp_path / "c.csv", "swap", ratio=0.5))
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
+    base = ["augment", "--data", place / "data.csv", "--text", "phrase", "--label", "verdict", "--json"]
+    code, out, err = sparring(*base, "--recipe", "swap:2, delete", "--output", tmp_path / "d.csv", capsys=capsys)
+    assert code == 0, err
+    assert [one["tried"] for one in json.loads(out)["recipes"]] == [12, 6]
+
+
 def test_a_call_killed_in_an_attack_goes_on_and_ends_in_the_same_file(place, tmp_path):
     given = {"model": str(place / "model")}
     augment(job(place, tmp_path / "whole.csv", "swap", "deepwordbug", **given))
@@ -238,6 +253,10 @@ def test_mistakes_are_named(place, tmp_path):
         ({"labels": "victim"}, "--model"),
         ({"recipes": ("deepwordbug",), "ratio": 2.0, **victim}, "one text a row"),
         ({"ratio": 0.0}, "ratio is 0"),
+        ({"recipes": ("random:2", "deepwordbug:2"), **victim}, "of deepwordbug, ratio is at most 1, not 2"),
+        ({"recipes": ("swap:0", "delete")}, "swap: ratio is 0"),
+        ({"recipes": ("swap:much",)}, "a ratio follows the colon, such as swap:0.5"),
+        ({"recipes": ("swap:2", "swap")}, "each recipe once"),
         ({"output": tmp_path / "a.xlsx"}, "suffix"),
     ):
         with pytest.raises(SettingError, match=match):
