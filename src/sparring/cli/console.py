@@ -128,7 +128,7 @@ def training_bar() -> Any:
                 self.progress.start()
             if self.work is None:
                 self.work = self.progress.add_task(what, total=None, note="")
-            self.progress.update(self.work, completed=done, total=total or None)
+            self.progress.update(self.work, description=what, completed=done, total=total or None)
 
         def attacking(self, done: int, total: int, broken: int) -> None:
             """A line below, while training rows are attacked."""

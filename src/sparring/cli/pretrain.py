@@ -73,16 +73,30 @@ def _show(settings: Pretrain, metrics: dict[str, Any]) -> None:
     table.add_row(*cells.values())
     out.print(table)
     if "finetune" in metrics:
-        scores = Table("fine-tuned on", "with", "score", box=None)
+        scores = Table("fine-tuned on", "with", "score", "under attack", box=None)
         for data, methods in metrics["finetune"].items():
             for name, found in methods.items():
-                shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "examples")
-                scores.add_row(escape(clean(data)), name, shown)
+                plain = {key: value for key, value in found.items() if isinstance(value, float) and key != "examples"}
+                shown = ", ".join(f"{key} {value:.3f}" for key, value in plain.items())
+                scores.add_row(escape(clean(data)), name, shown, _held(found))
         out.print(scores)
     for what, why in metrics.get("not_scored", {}).items():
         out.print(f"not scored: {escape(clean(what))}: {escape(clean(why))}")
     folder = escape(clean(settings.output))
     out.print(f"saved in {folder}; next: sparring train --model {folder} --data ... --method {settings.method}")
+
+
+def _held(found: dict[str, Any]) -> str:
+    """Accuracies under attack, each with its 95 % interval."""
+    named = {}
+    if "attack" in found:
+        named[found["attack"]["recipe"]] = found["attack"]
+    if "radius" in found:
+        named[f"PGD {found['radius']['radius']}"] = found["radius"]
+    return ", ".join(
+        f"{name} {100 * one['accuracy']:.1f} % ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
+        for name, one in named.items()
+    )
 
 
 def _settings_of(run: Path) -> Pretrain:

@@ -176,7 +176,7 @@ class Online:
         record = Record(self.folder, f"epoch-{epoch}.attack", head)
         if world.rank() == 0:
             _forget_other(record)
-        _wait()
+        world.wait()
         began = time.perf_counter()
         rows = self.rows(epoch)
         with undisturbed(model):
@@ -202,7 +202,7 @@ class Online:
             _write(self._path(epoch), made)
             for path in record.paths():
                 path.unlink()
-        _wait()
+        world.wait()
         if not texts:
             warnings.warn(
                 f"after {epoch} epochs {self.recipe.name} made no adversarial text out of {total['attacked']} rows, "
@@ -303,11 +303,6 @@ def _from_main(make: Callable[[], Any]) -> Any:
     if world.size() == 1:
         return make()
     return broadcast_object_list([make() if world.rank() == 0 else None])[0]
-
-
-def _wait() -> None:
-    if world.size() > 1:
-        torch.distributed.barrier()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
