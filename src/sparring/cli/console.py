@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -148,6 +148,19 @@ def training_bar() -> Any:
             self.progress = self.work = self.attack = None
 
     return Bar()
+
+
+@contextmanager
+def watched_training(as_json: bool) -> Iterator[tuple[Any, Callable[[str], None]]]:
+    """A training bar, and what takes sentences for people: (None, a deaf ear) where nobody is shown anything."""
+    if as_json or not MAIN_PROCESS:
+        yield None, lambda line: None
+        return
+    shown = training_bar()
+    try:
+        yield shown, lambda line: say(f"  {line}", "dim")
+    finally:
+        shown.stop()
 
 
 def leave_process_group() -> None:

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..train.pretrain_options import Pretrain
-from .console import MAIN_PROCESS, clean, out, print_json, quiet, say, training_bar
+from .console import MAIN_PROCESS, clean, out, print_json, quiet, say, watched_training
 from .flags import with_flags
 from .job import JOB_FLAGS, settings_of_job
 
@@ -25,21 +25,16 @@ def pretrain(**flags: Any) -> None:
     quiet()
     from ..train.pretrain import pretrain
 
-    show = MAIN_PROCESS and not as_json
-    if show and "corpus" not in given and config is None and not resume:
+    if not as_json and "corpus" not in given and config is None and not resume:
         say("no --corpus given: using the embedded reviews")
-    bar = training_bar() if show else None
-    try:
+    with watched_training(as_json) as (bar, report):
         metrics = pretrain(
             settings,
             resume=resume,
             callbacks=[bar] if bar else [],
-            report=(lambda line: say(f"  {line}", "dim")) if show else (lambda line: None),
+            report=report,
             progress=bar.at_work if bar else (lambda what, done, total: None),
         )
-    finally:
-        if bar:
-            bar.stop()
     if not MAIN_PROCESS:
         return
     if as_json:
