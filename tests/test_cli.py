@@ -280,6 +280,9 @@ def test_methods_are_listed_shown_and_cited(capsys):
     for name in names:
         code, out, _ = sparring("methods", "show", name, "--json", capsys=capsys)
         assert code == 0 and json.loads(out)["name"] == name
+    for name, command in (("adpmixup", "sparring mix train"), ("AdpMixup", "docs/mixture.md"), ("a2t", "--online a2t")):
+        code, _, err = sparring("methods", "show", name, capsys=capsys)
+        assert code == 2 and command in err and "Traceback" not in err
     assert "2306.15826" in sparring("methods", "cite", "mat", capsys=capsys)[1]
     assert "Algorithm" in sparring("methods", "show", "freelb", capsys=capsys)[1]
 

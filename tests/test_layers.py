@@ -17,7 +17,8 @@ ORDER = [
     "evaluate.metrics",
     "evaluate.clean",  # a finished training run is scored: the clean score is a tool of training
     "evaluate.language",  # as is the held-out loss of a language model,
-    "evaluate.pairs",  # and whether it tells minimal pairs apart
+    "evaluate.pairs",  # and whether it tells minimal pairs apart,
+    "evaluate.robust",  # and how a model that was fine-tuned from it stands perturbations
     "adapters",
     "attack",
     "train",

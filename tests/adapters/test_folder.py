@@ -136,7 +136,9 @@ def test_a_mixture_and_its_base_can_move_together_or_it_is_said_where_the_base_i
     loaded = AdapterMixture.from_pretrained(there / "mix")
     assert torch.equal(says(loaded, checkpoint).logits, says(mixture, checkpoint).logits)
     (there / "bert").rename(tmp_path / "elsewhere")
-    with pytest.raises(ModelError, match=r"the base model of .*say where it is with base="):
+    with pytest.raises(
+        ModelError, match=r"the base model of .*If it has moved: sparring mix rebase .*mix --base FOLDER"
+    ):
         AdapterMixture.from_pretrained(there / "mix")
     loaded = AdapterMixture.from_pretrained(there / "mix", base=str(tmp_path / "elsewhere"))
     loaded.save_pretrained(there / "mix")  # which writes down where it is now

@@ -95,6 +95,22 @@ def test_alums_paper_variant_trains_the_embeddings_through_the_adversarial_pass(
     assert not torch.allclose(released.gradients[key], paper.gradients[key], atol=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("detached", ["always", "never"])
+def test_alums_embeddings_are_held_constant_or_not_under_any_variant(tiny, variant, detached):
+    run = Run("alum", tiny("bert"), variant=variant, weight=2.0, detached=detached).step(batch())
+    model, given, delta = tiny("bert"), batch(), run.deltas[-1]
+    embedded = model.bert.embeddings(input_ids=given.inputs["input_ids"])
+    held = embedded.detach() if detached == "always" else embedded
+    mask = given.inputs["attention_mask"].bool()[:, None, None, :].expand(-1, -1, 6, -1)
+    bad = model.classifier(model.bert.pooler(model.bert.encoder(held + delta, attention_mask=mask)[0]))
+    clean = hidden(model, given)
+    smooth = symmetric_kl(bad, clean) if variant == "paper" else kl(clean.detach(), bad) + kl(bad.detach(), clean)
+    (task_loss(clean, given) + 2 * smooth).backward()
+    for key, weight in model.named_parameters():
+        assert torch.allclose(run.gradients[key], weight.grad, atol=1e-9), key
+
+
 @pytest.mark.parametrize("name", ["bert-mlm", "gpt2-lm"])
 def test_alum_pre_trains_on_scored_rows_only(tiny, name):
     run, given = Run("alum", tiny(name)).step(lm_batch(name)), lm_batch(name)

@@ -151,6 +151,21 @@ def test_the_same_seed_makes_the_same_file_and_another_one_does_not(place, tmp_p
     assert sum(row["provenance"] == "random" for row in first) <= 3
 
 
+def test_a_recipe_may_have_a_ratio_of_its_own(place, tmp_path, capsys):
+    recipes = ("random:2", "deepwordbug:0.5", "swap")
+    record = augment(job(place, tmp_path / "a.csv", *recipes, ratio=1.5, model=str(place / "model")))
+    assert [one["tried"] for one in record["recipes"]] == [12, 3, 9]
+    assert [one["ratio"] for one in record["recipes"]] == [2.0, 0.5, 1.5]
+    assert set(record["rows"]) <= {"original", "random", "deepwordbug", "swap"}
+    augment(job(place, tmp_path / "b.csv", "swap:0.5"))
+    augment(job(place, tmp_path / "c.csv", "swap", ratio=0.5))
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "c.csv").read_bytes()
+    base = ["augment", "--data", place / "data.csv", "--text", "phrase", "--label", "verdict", "--json"]
+    code, out, err = sparring(*base, "--recipe", "swap:2, delete", "--output", tmp_path / "d.csv", capsys=capsys)
+    assert code == 0, err
+    assert [one["tried"] for one in json.loads(out)["recipes"]] == [12, 6]
+
+
 def test_a_call_killed_in_an_attack_goes_on_and_ends_in_the_same_file(place, tmp_path):
     given = {"model": str(place / "model")}
     augment(job(place, tmp_path / "whole.csv", "swap", "deepwordbug", **given))
@@ -172,6 +187,60 @@ def test_a_call_killed_in_an_attack_goes_on_and_ends_in_the_same_file(place, tmp
     assert not (tmp_path / "a.csv.parts").exists()
 
 
+# a premise that stays
+
+PAIRS = [(f"a {noun} was shown", text, label) for noun in ("film", "book") for text, label in LINES]
+
+
+@pytest.fixture(scope="module")
+def pairs(place):
+    with (place / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("premise", "hypothesis", "label"), *PAIRS])
+    return place / "pairs.csv"
+
+
+def test_no_way_touches_a_frozen_column(place, pairs, tmp_path):
+    ways = (*OPERATIONS, "deepwordbug")
+    given = {"data": str(pairs), "text": ("premise", "hypothesis"), "label": "label", "model": str(place / "model")}
+    given |= {"recipes": ways, "alpha": 0.5, "options": {"synonyms": str(place / "synonyms.json")}}
+    for name, frozen in (("free", ()), ("kept", (0,))):
+        record = augment(Augment(output=tmp_path / f"{name}.csv", frozen=frozen, **given))
+    touched = {name: set() for name in ("free", "kept")}
+    for name, found in touched.items():
+        for row in table(tmp_path / f"{name}.csv"):
+            before = PAIRS[int(row["source_row"])]
+            if row["premise"] != before[0]:
+                found.add(row["provenance"])
+            elif row["provenance"] != "original":
+                assert row["hypothesis"] != before[1]
+    assert touched["free"] >= set(OPERATIONS) and not touched["kept"]
+    assert set(record["rows"]) == {"original", *ways} and record["frozen"] == [0]
+
+
+def test_a_frozen_column_that_is_not_there_is_named_before_anything_is_made(place, pairs, tmp_path, capsys):
+    base = ["--data", pairs, "--model", place / "model"]
+    more = ["augment", *base, "--recipe", "swap", "--output", tmp_path / "a.csv"]
+    online = ["train", *base, "--online", "deepwordbug", "--output", tmp_path / "run"]
+    for command in (more, online):
+        code, _, err = sparring(*command, "--frozen", 2, capsys=capsys)
+        assert code == 2 and "frozen is 2; the texts have the columns 0 to 1" in err
+    code, _, err = sparring(*more, "--frozen", 0, "--frozen", 1, capsys=capsys)
+    assert code == 2 and "every text column" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_rows_are_attacked_with_the_premise_frozen(place, pairs, tmp_path, capsys):
+    run = ["train", "--data", pairs, "--model", place / "model", "--output", tmp_path / "run", "--frozen", 0]
+    more = ["--online", "deepwordbug", "--share", 1, "--epochs", 2, "--precision", "fp32", "--json"]
+    code, _, err = sparring(*run, *more, capsys=capsys)
+    assert code == 0, err
+    made = json.loads((tmp_path / "run" / "adversarial" / "epoch-1.json").read_text())
+    assert made["texts"] and made["head"]["frozen"] == [0]
+    for row, (premise, hypothesis) in made["texts"]:
+        assert premise == PAIRS[row][0] and hypothesis != PAIRS[row][1]
+    assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["settings"]["frozen"] == "0"
+
+
 # mistakes
 
 
@@ -184,6 +253,10 @@ def test_mistakes_are_named(place, tmp_path):
         ({"labels": "victim"}, "--model"),
         ({"recipes": ("deepwordbug",), "ratio": 2.0, **victim}, "one text a row"),
         ({"ratio": 0.0}, "ratio is 0"),
+        ({"recipes": ("random:2", "deepwordbug:2"), **victim}, "of deepwordbug, ratio is at most 1, not 2"),
+        ({"recipes": ("swap:0", "delete")}, "swap: ratio is 0"),
+        ({"recipes": ("swap:much",)}, "a ratio follows the colon, such as swap:0.5"),
+        ({"recipes": ("swap:2", "swap")}, "each recipe once"),
         ({"output": tmp_path / "a.xlsx"}, "suffix"),
     ):
         with pytest.raises(SettingError, match=match):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from commands import sparring
 from puppets import exit_code, forked, random_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sparring.adapters.folder import load_mixture
 from sparring.adapters.gates import Gate
@@ -120,6 +120,33 @@ def test_both_adapters_begin_with_the_same_weights_and_share_a_head(place, made,
     assert barely["trainable_parameters"] == sum(x.numel() for x in clean.tensors.values())
 
 
+def test_a_mixture_whose_base_was_moved_is_told_where_it_is_once(made, place, tmp_path, capsys):
+    folder, base = tmp_path / "m", tmp_path / "here"
+    shutil.copytree(made[0], folder)
+    shutil.copytree(place / "base", base)
+    for file in folder.rglob("mixture.json"):
+        about = json.loads(file.read_text())
+        about["base"] |= {"name": str(tmp_path / "gone"), "relative": None}
+        file.write_text(json.dumps(about))
+    code, _, err = sparring("mix", "show", folder, capsys=capsys)
+    assert code == 2 and f"If it has moved: sparring mix rebase {folder} --base FOLDER" in err
+    shutil.copytree(base, tmp_path / "another")
+    weights = load_file(base / "model.safetensors")
+    changed = {name: x + 1 if "word_embeddings" in name else x for name, x in weights.items()}
+    save_file(changed, tmp_path / "another" / "model.safetensors", metadata={"format": "pt"})
+    code, _, err = sparring("mix", "rebase", folder, "--base", tmp_path / "another", capsys=capsys)
+    assert code == 2 and "is not the one that" in err
+    code, out, err = sparring("mix", "rebase", folder, "--base", base, "--json", capsys=capsys)
+    assert code == 0, err
+    changed = json.loads(out)["changed"]
+    assert changed[0] == str(folder) and len(changed) == len(list(folder.rglob("mixture.json"))) > 3
+    for file in folder.rglob("mixture.json"):
+        about = json.loads(file.read_text())["base"]
+        assert about["name"] == str(base.resolve()) and about["relative"].endswith("here")
+    assert evaluate_run(folder)["clean"]["accuracy"] == made[1]["eval"]["accuracy"]
+    assert evaluate_run(folder / "baselines" / "vote")["clean"]["accuracy"] >= 0.5
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_each_baseline_is_a_model_that_can_be_evaluated(made, name):
     folder = made[0] / "baselines" / name
@@ -190,7 +217,7 @@ def test_a_finished_folder_and_other_settings_are_refused(place, made, tmp_path)
         ({"attacks": "checklist"}, DataError, "checklist broke none of 40 training rows"),
         ({"attacks": "textfoolr"}, SettingError, "textfooler"),
         ({"frozen": "0"}, SettingError, "every text column"),
-        ({"frozen": "3"}, SettingError, "columns 0 to 0"),
+        ({"frozen": "3"}, SettingError, "one column, number 0"),
     ],
 )
 def test_what_cannot_work_is_one_message(place, tmp_path, more, kind, message):

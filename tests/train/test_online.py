@@ -222,6 +222,24 @@ def test_the_random_sampler_asks_nothing_and_takes_every_allowed_text(tmp_path):
     assert online(tmp_path / "3", recipe=recipe(random_valid), seed=1).enter(0, MODEL, middle=False)[0] != rows
 
 
+@pytest.mark.parametrize("search", [GREEDY, random_valid])
+def test_frozen_fields_stay_and_without_any_the_head_is_as_it_was(tmp_path, search):
+    pairs = replace(EXAMPLES, texts=tuple((f"a good {i}", text) for i, (text,) in enumerate(EXAMPLES.texts)))
+    made = Online(
+        examples=pairs, tokenizer=TOKENIZER, folder=tmp_path / "a", share=1.0, clean_epochs=0, frozen=(0,),
+        recipe=replace(recipe(search), constraints=()),
+    )  # fmt: skip
+    made.enter(0, MODEL, middle=False)
+    kept = json.loads((tmp_path / "a" / "epoch-0.json").read_text())
+    assert len(kept["texts"]) > 5 and kept["head"]["frozen"] == [0]
+    for row, (first, second) in kept["texts"]:
+        assert first == f"a good {row}" and second != TEXTS[row][0]
+    online(tmp_path, recipe=recipe(search)).enter(0, MODEL, middle=False)
+    assert "frozen" not in texts_of(tmp_path)["head"]
+    with pytest.raises(SettingError, match="frozen is 2; the texts have the columns 0 to 1"):
+        replace(made, frozen=(2,))
+
+
 def test_generation_leaves_gradients_modes_and_random_state_alone(tmp_path):
     watched = model(dropout=0.1)
     watched.bert.pooler.eval()

@@ -13,8 +13,10 @@ from commands import sparring
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
+from sparring.cli import console
+from sparring.cli.pretrain import _show
 from sparring.data.batch import Batch
-from sparring.errors import DataError, ModelError, RunError, SettingError
+from sparring.errors import DataError, Interrupted, ModelError, RunError, SettingError
 from sparring.methods import METHODS, method
 from sparring.train import follow_up
 from sparring.train.curriculum import Curriculum, first_step_after
@@ -116,12 +118,40 @@ def test_minimal_pairs_fine_tuning_and_corrupt_lines_are_in_the_metrics(folder, 
         texts.settings(
             folder, tmp_path / "run", corpus=str(tmp_path / "text.jsonl"), minimal_pairs=str(tmp_path / "pairs.jsonl"),
             finetune="demo", finetune_methods="standard", finetune_epochs=0.01, pseudo_texts=2,
+            finetune_limit=40, finetune_rows=4, finetune_length=16, finetune_batch_size=4, finetune_learning_rate=1e-3,
         )
     )  # fmt: skip
     assert metrics["corrupt_lines"]["count"] == 1 and "line 6" in metrics["corrupt_lines"]["first"][0]
     assert metrics["minimal_pairs"]["pairs"] == 3
     assert metrics["pseudo"]["pseudo_perplexity"] > 1
-    assert 0 <= metrics["finetune"]["demo"]["standard"]["accuracy"] <= 1
+    found = metrics["finetune"]["demo"]["standard"]
+    assert 0 <= found["accuracy"] <= 1
+    for kind in ("attack", "radius"):
+        assert found[kind]["examples"] == 4 and 0 <= found[kind]["accuracy"] <= found[kind]["high"] <= 1
+    assert found["attack"]["recipe"] == "deepwordbug" and found["radius"]["radius"] == "0.03x"
+    assert found["attack"]["accuracy"] <= found["attack"]["clean_accuracy"]
+    begun = yaml.safe_load((tmp_path / "run" / "finetune" / "demo-standard" / "run.yaml").read_text())["settings"]
+    assert (begun["limit"], begun["max_length"], begun["batch_size"], begun["learning_rate"]) == (40, 16, 4, 1e-3)
+
+
+def test_an_attack_on_a_fine_tuned_model_that_was_cut_off_goes_on(folder, run, tmp_path, monkeypatch):
+    given = {"steps": 1, "finetune": "demo", "finetune_epochs": 0.01, "finetune_length": 16, "finetune_rows": 4}
+    settings = texts.settings(folder, tmp_path / "run", finetune_radius=0.0, **given)
+
+    def stopped(what, done, total):
+        if what.startswith("deepwordbug") and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="while fine-tuning"):
+        pretrain(settings, progress=stopped)
+    lines = tmp_path / "run" / "finetune" / "demo-standard" / "attack" / "deepwordbug.jsonl"
+    before = lines.read_text().splitlines()
+    assert len(before) == 3
+    (found,) = pretrain(settings, resume=True)["finetune"]["demo"].values()
+    assert lines.read_text().splitlines()[:3] == before and found["attack"]["examples"] == 4 and "radius" not in found
+    (tmp_path / "run" / "metrics.json").unlink()
+    monkeypatch.setattr("sparring.train.robustness.as_victim", None)  # what is finished is read
+    assert pretrain(settings, resume=True)["finetune"]["demo"]["standard"] == found
 
 
 def test_a_causal_model_with_a_trained_tokenizer_compares_minimal_pairs_and_resumes_with_the_same(folder, tmp_path):
@@ -411,6 +441,7 @@ def test_settings_that_do_not_go_together_are_refused(given, message):
         ({"minimal_pairs": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),
         ({"finetune": "no-such-task"}, DataError, "no-such-task"),
         ({"finetune": "demo", "finetune_methods": "alun"}, SettingError, "alum"),
+        ({"finetune": "demo", "finetune_attack": "deepwordbog"}, SettingError, "deepwordbug"),
         ({"vocab": 5000, "tokenizer": "wordpiece"}, DataError, "vocabulary of 5,000 entries"),
     ],
 )
@@ -438,6 +469,23 @@ def test_the_command_trains_from_scratch_with_its_own_tokenizer_and_reports_json
     assert json.loads(shown)["steps"] == 2
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run")) == 300
     assert (tmp_path / "run" / "tokenizer").is_dir()
+
+
+def test_the_command_shows_what_fine_tuned_models_hold(capsys, monkeypatch):
+    monkeypatch.setattr(console.out, "_width", 200)
+    under = {"accuracy": 0.5, "low": 0.4, "high": 0.6}
+    found = {"accuracy": 0.75, "loss": 0.5, "examples": 40.0, "attack": {"recipe": "deepwordbug", **under}}
+    found |= {"radius": {"radius": "0.03x", **under, "accuracy": 0.55}}
+    metrics = {
+        "steps": 1,
+        "tokens": 10,
+        "train_seconds": 1.0,
+        "finetune": {"demo": {"alum": found, "fgm": {"mcc": 0.1}}},
+    }
+    _show(Pretrain(), metrics)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy 0.750, loss 0.500 deepwordbug 50.0 % (40.0 to 60.0), PGD 0.03x 55.0 % (40.0 to 60.0)" in shown
+    assert "fgm mcc 0.100" in shown
 
 
 def test_the_command_names_what_is_wrong_with_a_corpus(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,19 @@ class Base:
         try:
             model = load_classifier(source, labels, tokenizer, seed=self.seed)
         except ModelError as error:
-            raise ModelError(
-                f"the base model of {folder}: {error}. If it has moved, say where it is with base="
-            ) from error
+            raise ModelError(f"the base model of {folder}: {error}. If it has moved: {_moved(folder)}") from error
         found = digest(model)
         if found != self.sha256:
             raise ModelError(
                 f"the base model {source} is not the one that {folder} was made with: its weights have the hash "
-                f"{found[:16]}, recorded is {self.sha256[:16]}; restore it, or say with base= where the right one is"
+                f"{found[:16]}, recorded is {self.sha256[:16]}; restore it, or say where the right one "
+                f"is: {_moved(folder)}"
             )
         return model.eval(), replace(self, name=source, relative=None)
+
+
+def _moved(folder: Path) -> str:
+    return f"sparring mix rebase {shlex.quote(str(folder))} --base FOLDER"
 
 
 def backbone(model: nn.Module) -> dict[str, Tensor]:

@@ -19,18 +19,24 @@ def augment(
         str,
         typer.Option(
             help="How rows are made, separated by commas: synonym, insert, swap, delete, random (one of the four), "
-            "resample (masked LM), or attacks of `sparring recipes` (its `random` is random-synonyms here)."
+            "resample (masked LM), or attacks of `sparring recipes` (its `random` is random-synonyms here). "
+            "A ratio of its own follows a colon, such as random:2,textfooler:0.5."
         ),
     ] = "random",
     model: Annotated[str | None, typer.Option(help="Victim of attacks and of --labels victim.")] = None,
     text: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
     label: Annotated[str | None, typer.Option(help="Label column.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use this many rows, drawn with a fixed seed.", min=1)] = None,
-    ratio: Annotated[float, typer.Option(help="New rows per row and recipe; below 1: from a share of the rows.")] = 1.0,
+    ratio: Annotated[
+        float, typer.Option(help="New rows per row, of recipes without a ratio; below 1: from a share of the rows.")
+    ] = 1.0,
     keep: Annotated[str, typer.Option(help="Of attacks: successes, or all changed texts.")] = "successes",
     labels: Annotated[str, typer.Option(help="Label of a new row: keep, or victim (what it says).")] = "keep",
     alpha: Annotated[float, typer.Option(help="Share of the words that random operations and resample change.")] = 0.1,
     budget: Annotated[int | None, typer.Option(help="Most queries a row of an attack; default: no limit.")] = None,
+    frozen: Annotated[
+        list[int] | None, typer.Option(help="Number of a text column that stays as it is, from 0; a premise is 0.")
+    ] = None,
     synonyms: Annotated[
         str | None, typer.Option(help="counterfitted, wordnet, minilm, victim, or a file of vectors or neighbours.")
     ] = None,
@@ -47,19 +53,20 @@ def augment(
     json: AsJson = False,
 ) -> None:
     """Make more training rows: random word operations, a masked language model, attacks on a trained model."""
-    names = tuple(name.strip() for name in recipe.split(",") if name.strip())
+    recipes = tuple(part.strip() for part in recipe.split(",") if part.strip())
     for flag, value, known in (("keep", keep, ("successes", "all")), ("labels", labels, ("keep", "victim"))):
         if value not in known:
             raise SettingError(f"--{flag} is {value!r}; choose {' or '.join(known)}")
     quiet()
-    from ..train.augment import Augment, is_attack
+    from ..train.augment import Augment, is_attack, parted
     from ..train.augment import augment as run
 
-    attacks = ["random" if name == "random-synonyms" else name for name in names if is_attack(name)]
+    attacks = [parted(one)[0] for one in recipes if is_attack(one)]
+    attacks = ["random" if name == "random-synonyms" else name for name in attacks]
     job = Augment(
         data=data,
         output=output,
-        recipes=names,
+        recipes=recipes,
         text=tuple(part.strip() for part in text.split(",")) if text else None,
         label=label,
         limit=limit,
@@ -69,6 +76,7 @@ def augment(
         labels=cast(Literal["keep", "victim"], labels),
         alpha=alpha,
         budget=budget,
+        frozen=tuple(frozen or ()),
         seed=seed,
         originals=originals,
         options=_options(attacks, synonyms, masked_lm, without or [], seed, set or []),

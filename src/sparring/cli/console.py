@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -128,7 +128,7 @@ def training_bar() -> Any:
                 self.progress.start()
             if self.work is None:
                 self.work = self.progress.add_task(what, total=None, note="")
-            self.progress.update(self.work, completed=done, total=total or None)
+            self.progress.update(self.work, description=what, completed=done, total=total or None)
 
         def attacking(self, done: int, total: int, broken: int) -> None:
             """A line below, while training rows are attacked."""
@@ -148,6 +148,19 @@ def training_bar() -> Any:
             self.progress = self.work = self.attack = None
 
     return Bar()
+
+
+@contextmanager
+def watched_training(as_json: bool) -> Iterator[tuple[Any, Callable[[str], None]]]:
+    """A training bar, and what takes sentences for people: (None, a deaf ear) where nobody is shown anything."""
+    if as_json or not MAIN_PROCESS:
+        yield None, lambda line: None
+        return
+    shown = training_bar()
+    try:
+        yield shown, lambda line: say(f"  {line}", "dim")
+    finally:
+        shown.stop()
 
 
 def leave_process_group() -> None:

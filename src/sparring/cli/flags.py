@@ -36,7 +36,7 @@ def _fields(settings: type[Any]) -> Sequence[tuple[dataclasses.Field[Any], Any]]
 def _flag(field: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
     optional = type(None) in get_args(hint)
     kind = next(k for k in get_args(hint) if k is not type(None)) if optional or get_origin(hint) is Union else hint
-    kind = str if get_origin(kind) is Literal else kind
+    kind = str if get_origin(kind) is Literal or str in get_args(kind) else kind  # a size may be "0.1x"
     flag = "--" + field.name.replace("_", "-")
     default = "none" if field.default is None else field.default
     option = typer.Option(

@@ -64,6 +64,27 @@ def export(
     out.print(f"saved in {escape(clean(str(output)))}", soft_wrap=True)
 
 
+@app.command("rebase")
+def rebase(
+    folder: Folder,
+    base: Annotated[str, typer.Option(help="The base model as it is to be found now: a folder or hub name.")],
+    json: AsJson = False,
+) -> None:
+    """Write down where the base model is, after it was moved; its weights must be those that the mixture was made with.
+
+    The baselines beside the mixture follow it.
+    """
+    quiet()
+    from ..train.mix import rebase_mixture
+
+    changed = [str(place) for place in rebase_mixture(folder, base)]
+    if json:
+        print_json({"mixture": str(folder), "base": base, "changed": changed})
+        return
+    for place in changed:
+        out.print(f"{escape(clean(place))}: the base model is {escape(clean(base))}", soft_wrap=True)
+
+
 @app.command("show")
 def show(
     folder: Folder,

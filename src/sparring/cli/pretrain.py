@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..train.pretrain_options import Pretrain
-from .console import MAIN_PROCESS, clean, out, print_json, quiet, say, training_bar
+from .console import MAIN_PROCESS, clean, out, print_json, quiet, say, watched_training
 from .flags import with_flags
 from .job import JOB_FLAGS, settings_of_job
 
@@ -25,21 +25,16 @@ def pretrain(**flags: Any) -> None:
     quiet()
     from ..train.pretrain import pretrain
 
-    show = MAIN_PROCESS and not as_json
-    if show and "corpus" not in given and config is None and not resume:
+    if not as_json and "corpus" not in given and config is None and not resume:
         say("no --corpus given: using the embedded reviews")
-    bar = training_bar() if show else None
-    try:
+    with watched_training(as_json) as (bar, report):
         metrics = pretrain(
             settings,
             resume=resume,
             callbacks=[bar] if bar else [],
-            report=(lambda line: say(f"  {line}", "dim")) if show else (lambda line: None),
+            report=report,
             progress=bar.at_work if bar else (lambda what, done, total: None),
         )
-    finally:
-        if bar:
-            bar.stop()
     if not MAIN_PROCESS:
         return
     if as_json:
@@ -73,16 +68,30 @@ def _show(settings: Pretrain, metrics: dict[str, Any]) -> None:
     table.add_row(*cells.values())
     out.print(table)
     if "finetune" in metrics:
-        scores = Table("fine-tuned on", "with", "score", box=None)
+        scores = Table("fine-tuned on", "with", "score", "under attack", box=None)
         for data, methods in metrics["finetune"].items():
             for name, found in methods.items():
-                shown = ", ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "examples")
-                scores.add_row(escape(clean(data)), name, shown)
+                plain = {key: value for key, value in found.items() if isinstance(value, float) and key != "examples"}
+                shown = ", ".join(f"{key} {value:.3f}" for key, value in plain.items())
+                scores.add_row(escape(clean(data)), name, shown, _held(found))
         out.print(scores)
     for what, why in metrics.get("not_scored", {}).items():
         out.print(f"not scored: {escape(clean(what))}: {escape(clean(why))}")
     folder = escape(clean(settings.output))
     out.print(f"saved in {folder}; next: sparring train --model {folder} --data ... --method {settings.method}")
+
+
+def _held(found: dict[str, Any]) -> str:
+    """Accuracies under attack, each with its 95 % interval."""
+    named = {}
+    if "attack" in found:
+        named[found["attack"]["recipe"]] = found["attack"]
+    if "radius" in found:
+        named[f"PGD {found['radius']['radius']}"] = found["radius"]
+    return ", ".join(
+        f"{name} {100 * one['accuracy']:.1f} % ({100 * one['low']:.1f} to {100 * one['high']:.1f})"
+        for name, one in named.items()
+    )
 
 
 def _settings_of(run: Path) -> Pretrain:

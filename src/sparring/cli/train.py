@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..train.options import FineTune
-from .console import MAIN_PROCESS, clean, number, out, print_json, quiet, say, training_bar
+from .console import MAIN_PROCESS, clean, number, out, print_json, quiet, say, watched_training
 from .flags import with_flags
 from .job import JOB_FLAGS, settings_of_job
 
@@ -34,10 +34,7 @@ def command(**flags: Any) -> None:
         named = {"model": "the MiniLM that comes with sparring[demo]", "data": "the embedded reviews"}
         for name in defaults:
             say(f"no --{name} given: using {named[name]}")
-    show = MAIN_PROCESS and not as_json
-    report = (lambda line: say(f"  {line}", "dim")) if show else (lambda line: None)
-    bar = training_bar() if show else None
-    try:
+    with watched_training(as_json) as (bar, report):
         metrics = finetune(
             settings,
             resume=resume,
@@ -45,9 +42,6 @@ def command(**flags: Any) -> None:
             report=report,
             attack_progress=bar.attacking if bar else None,
         )
-    finally:
-        if bar:
-            bar.stop()
     if not MAIN_PROCESS:
         return
     if as_json:

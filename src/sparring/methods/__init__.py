@@ -34,8 +34,16 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+_MIX = "adapter mixtures have a command of their own, sparring mix train; see sparring mix --help and docs/mixture.md"
+_ONLINE = "it attacks texts, beside any of these methods: sparring train --online a2t; see docs/input-space.md"
+ELSEWHERE = {**dict.fromkeys(("adpmixup", "mixup", "mix"), _MIX), "a2t": _ONLINE}
+"""Ways to train against an adversary that are no method here, and where they are."""
+
+
 def method(name: str, preset: str = "default", /, **settings: Any) -> Method:
     """A method by its name, with settings over a preset; SettingError suggests the nearest name."""
+    if name.lower() in ELSEWHERE:
+        raise SettingError(f"'{name}' is not one of these methods: {ELSEWHERE[name.lower()]}")
     if name not in METHODS:
         raise SettingError(f"there is no method '{name}'; {nearest(name, METHODS)}")
     return METHODS[name].of(preset, **settings)

@@ -8,7 +8,7 @@ L = loss(x) + weight * symKL(p(x + delta), p(x))
 variant "paper" is this. Two states of the released code do something else (docs/methods/alum.md):
 "released" (the tip) scales every token of delta + step_size * g to |.|_inf = 1, whatever the radius; "first_release"
 forgets the start and returns step_size * g / |g|_inf per token. Both hold the target of each KL and, in the tip, the
-embeddings of the adversarial pass constant.
+embeddings of the adversarial pass constant; `detached` does the latter, or not, under any variant.
 """
 
 from dataclasses import dataclass
@@ -47,6 +47,10 @@ class ALUM(LossMethod):
     variant: Literal["paper", "released", "first_release"] = setting(
         "paper", "algorithm: the paper's or a released one"
     )
+    detached: Literal["variant", "always", "never"] = setting(
+        "variant",
+        "the adversarial pass does not train the embeddings: always, never, or under released alone (variant)",
+    )
     site: Site = setting("hidden", "where it acts: hidden (input of the first layer, as the authors' code) or word")
     dropout: Dropout = setting("fresh", "dropout masks: fresh in every pass (as the authors), shared, or off_inner")
 
@@ -73,6 +77,7 @@ class ALUM(LossMethod):
                 delta = step_size * unit_linf(g, "token")
             else:
                 delta = ball.project(delta + step_size * unit_linf(g, "sentence"))
-        adversarial = view.logits(batch, delta, detached=self.variant == "released")
+        detached = self.detached == "always" or (self.detached == "variant" and self.variant == "released")
+        adversarial = view.logits(batch, delta, detached=detached)
         smooth = symmetric_kl(adversarial, clean, detach_targets=released)
         return {"task": task_loss(clean, batch), "smooth": self.weight * smooth}

@@ -45,6 +45,12 @@ def from_first(make: Callable[[], Any]) -> Any:
     return made[0]
 
 
+def wait() -> None:
+    """Until all processes are here."""
+    if size() > 1:
+        dist.barrier()
+
+
 def average(tensors: Sequence[Tensor]) -> None:
     """Replace tensors, the same shapes everywhere, by their mean over all processes; one reduction."""
     if size() > 1 and tensors:

@@ -8,9 +8,6 @@ OUTPUT.yaml        victim, recipes, seed, counts, versions
 OUTPUT.parts/      while an attack goes on: finished rows, from which the same command goes on after a crash
 """
 
-import csv
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -36,8 +33,10 @@ from ..data.columns import MADE
 from ..data.load import Examples, load
 from ..errors import DataError, RunError, SettingError
 from ..settings import nearest
-from .folder import versions, write_yaml
+from .augment_file import FORMATS, write
+from .folder import versions
 from .online import CONTROL, sampler
+from .options import check_frozen
 from .resample import resample
 from .word_operations import OPERATIONS
 
@@ -45,7 +44,6 @@ RESAMPLE = "resample"
 WAYS = (*OPERATIONS, RESAMPLE, *(name for name in RECIPES if name not in OPERATIONS), CONTROL)
 """Everything that `recipes` may name. `random` is a random word operation; the control attack of that name is
 `random-synonyms`."""
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 Progress = Callable[[str, int, int], None]
 
 
@@ -56,13 +54,14 @@ class Augment:
     data: str
     output: Path
     recipes: tuple[str, ...] = ("random",)
+    """Names, each with a ratio of its own if it needs one: "random", "textfooler:0.5"."""
     text: tuple[str, ...] | None = None
     label: str | None = None
     limit: int | None = None
     model: str | None = None
     """The victim: a run folder, a model folder or a hub name."""
     ratio: float = 1.0
-    """Rows per row and recipe."""
+    """Rows per row, of each recipe without a ratio of its own."""
     keep: Literal["successes", "all"] = "successes"
     """Of attacks: texts that broke the victim, or also those with which they gave up."""
     labels: Literal["keep", "victim"] = "keep"
@@ -70,6 +69,8 @@ class Augment:
     alpha: float = 0.1
     """Share of the words that a random operation or `resample` changes."""
     budget: int | None = None
+    frozen: tuple[int, ...] = ()
+    """Numbers of the text columns that stay as they are, such as 0 for a premise."""
     seed: int = 0
     originals: bool = True
     options: dict[str, Any] = field(default_factory=dict)
@@ -78,23 +79,33 @@ class Augment:
     def __post_init__(self) -> None:
         if self.output.suffix not in FORMATS:
             raise SettingError(f"--output {self.output}: the suffix must be one of {', '.join(FORMATS)}")
-        for name in self.recipes:
+        for name in self.ratios:
             if name not in WAYS:
                 raise SettingError(f"there is no way to augment called '{name}'; {nearest(name, WAYS)}")
-        if not self.recipes or len(set(self.recipes)) < len(self.recipes):
+        if not self.recipes or len(self.ratios) < len(self.recipes):
             raise SettingError(f"name each recipe once, and one at least, not {', '.join(self.recipes) or 'none'}")
-        if not (0 < self.ratio < math.inf and 0 < self.alpha <= 1):
-            raise SettingError(f"ratio is {self.ratio:g}, alpha {self.alpha:g}; above 0, and alpha at most 1")
-        attacks = [name for name in self.recipes if is_attack(name)]
-        if attacks and self.ratio > 1:
-            raise SettingError(
-                f"an attack makes one text a row: with {attacks[0]}, ratio is at most 1, not {self.ratio:g}"
-            )
+        if not 0 < self.alpha <= 1:
+            raise SettingError(f"alpha is {self.alpha:g}; it must be above 0, and at most 1")
+        for name, ratio in self.ratios.items():
+            if not 0 < ratio < math.inf:
+                raise SettingError(f"{name}: ratio is {ratio:g}; it must be above 0, and finite")
+            if is_attack(name) and ratio > 1:
+                raise SettingError(
+                    f"an attack makes one text a row: of {name}, ratio is at most 1, not {ratio:g}; give it one of its "
+                    f"own, such as {name}:1"
+                )
+        attacks = [name for name in self.ratios if is_attack(name)]
         if self.model is None and (attacks or self.labels == "victim"):
             what = attacks[0] if attacks else "labels=victim"
             raise SettingError(f"{what} needs a victim; name a run folder, model folder or hub name with --model")
         if self.budget is not None and self.budget < 1:
             raise SettingError(f"budget is {self.budget}; the first query is that of the original, so give 1 or more")
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Rows per row of each recipe, by its name."""
+        own = (parted(recipe) for recipe in self.recipes)
+        return {name: self.ratio if ratio is None else ratio for name, ratio in own}
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,19 @@ class Made:
     report: dict[str, Any]
 
 
-def is_attack(name: str) -> bool:
-    """Whether a recipe is an attack on a victim."""
+def is_attack(recipe: str) -> bool:
+    """Whether a recipe, with a ratio or without, is an attack on a victim."""
+    name, _ = parted(recipe)
     return name not in OPERATIONS and name != RESAMPLE
+
+
+def parted(recipe: str) -> tuple[str, float | None]:
+    """Name and ratio: "random:2" is ("random", 2.0), "random" has none."""
+    name, colon, ratio = (part.strip() for part in recipe.partition(":"))
+    try:
+        return name, float(ratio) if colon else None
+    except ValueError:
+        raise SettingError(f"recipe {recipe!r}: a ratio follows the colon, such as {name}:0.5") from None
 
 
 def augment(job: Augment, *, progress: Progress | None = None, anew: bool = False) -> dict[str, Any]:
@@ -128,16 +149,17 @@ def augment(job: Augment, *, progress: Progress | None = None, anew: bool = Fals
     examples = load(job.data, text=job.text, label=job.label, limit=job.limit)
     if examples.is_regression and (job.labels == "victim" or any(map(is_attack, job.recipes))):
         raise SettingError(f"{job.data}: attacks and labels of a victim need classes, and these labels are quantities")
+    check_frozen(job.frozen, len(examples.texts[0]))
     if set(MADE) & set(examples.columns):
         raise SettingError(f"{job.data}: a text or label column is called {' or '.join(MADE)}; rename it")
     victim = as_victim(job.model) if job.model is not None else None
     _check_classes(victim, examples, job.model)
-    made = [_make(job, name, examples, victim, parts, progress, anew) for name in job.recipes]
+    made = [_make(job, name, examples, victim, parts, progress, anew) for name in job.ratios]
     rows = _rows(job, examples, made, victim)
     _check_labels(examples, rows)
     record = _describe(job, examples, made, rows)
     try:
-        _write(job.output, sidecar, examples, rows, record)
+        write(job.output, sidecar, examples, rows, record)
     except OSError as error:
         raise RunError(f"cannot write {job.output}: {error.strerror or error}; choose another --output") from error
     shutil.rmtree(parts, ignore_errors=True)
@@ -172,7 +194,7 @@ def _make(
 
 def _sources(job: Augment, name: str, count: int) -> list[int]:
     """Which rows are worked on, in order, each as often as the ratio says."""
-    whole, share = divmod(job.ratio, 1.0)
+    whole, share = divmod(job.ratios[name], 1.0)
     draw = np.random.default_rng(make_key("augment rows", job.seed, name))
     some = sorted(int(row) for row in draw.choice(count, round(share * count), replace=False))
     return [*list(range(count)) * int(whole), *some]
@@ -193,7 +215,7 @@ def _operated(
     def searches() -> Iterator[tuple[int, Any]]:
         for number, row in enumerate(sources):
             random = np.random.default_rng(make_key("augment", job.seed, name, number, row))
-            text = Text.of(*examples.texts[row])
+            text = Text.of(*examples.texts[row], frozen=job.frozen)
             if name == RESAMPLE:
                 yield number, resample(text, lm, job.alpha, random)
             else:
@@ -229,7 +251,8 @@ def _attacked(
         **recipe.bound(victim).describe(),
         "budget": job.budget,
         "seed": job.seed,
-        "ratio": job.ratio,
+        "ratio": job.ratios[name],
+        **({"frozen": list(job.frozen)} if job.frozen else {}),
     }
     record = Record(parts, name, head)
     if anew:
@@ -241,6 +264,7 @@ def _attacked(
         recipe,
         budget=job.budget,
         seed=job.seed,
+        frozen=job.frozen,
         record=record,
         progress=tick,
     )
@@ -317,8 +341,9 @@ def _describe(job: Augment, examples: Examples, made: Sequence[Made], rows: list
         "data": {"origin": examples.origin, "rows": len(examples.texts), "sha256": examples.digest},
         "notes": list(examples.notes),
         "victim": None if job.model is None else fingerprint(job.model),
-        "recipes": [{"provenance": one.name, "tried": one.tried, "rows": len(one.rows), **one.report} for one in made],
+        "recipes": [_counted(job, one) for one in made],
         "ratio": job.ratio,
+        "frozen": list(job.frozen),
         "keep": job.keep,
         "labels": job.labels,
         "seed": job.seed,
@@ -328,49 +353,6 @@ def _describe(job: Augment, examples: Examples, made: Sequence[Made], rows: list
     }
 
 
-def _write(output: Path, sidecar: Path, examples: Examples, rows: list[dict[str, Any]], record: dict[str, Any]) -> None:
-    """Both files beside and renamed, the data last: it is there when everything is."""
-    *texts, label = examples.columns
-    names: Sequence[Any] = examples.label_names
-    if names and all(name.isdecimal() and str(int(name)) == name for name in names):
-        names = [int(name) for name in names]
-    table = [
-        dict(zip(texts, row["text"], strict=True))
-        | {label: names[row["label"]] if names else row["label"]}
-        | {name: row[name] for name in MADE}
-        for row in rows
-    ]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        _WRITE[output.suffix](partial, table)
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-        plain = json.loads(json.dumps({**record, "sha256": digest}))
-        write_yaml(sidecar, plain)
-        os.replace(partial, output)  # noqa: PTH105
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _delimited(delimiter: str) -> Callable[[Path, list[dict[str, Any]]], None]:
-    def write(path: Path, table: list[dict[str, Any]]) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]), delimiter=delimiter, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
-
-    return write
-
-
-def _jsonl(path: Path, table: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table), encoding="utf-8")
-
-
-def _parquet(path: Path, table: list[dict[str, Any]]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.Table.from_pylist(table), path)
-
-
-_WRITE = {".csv": _delimited(","), ".tsv": _delimited("\t"), ".jsonl": _jsonl, ".parquet": _parquet}
+def _counted(job: Augment, one: Made) -> dict[str, Any]:
+    counts = {"provenance": one.name, "ratio": job.ratios[one.name], "tried": one.tried, "rows": len(one.rows)}
+    return counts | one.report

@@ -37,7 +37,7 @@ from .job import (
 from .mix_options import Mix
 from .online import FOLDER as ADVERSARIAL
 from .online import Online, sampler
-from .options import FineTune
+from .options import FineTune, check_frozen, columns_of
 from .partners import Term
 from .trainer import AdversarialTrainer
 
@@ -90,6 +90,8 @@ def finetune(
     trained_by = method(settings.method, settings.preset, **settings.settings)
     recipe = _recipe(settings)
     data = load_data(settings)
+    if recipe is not None:
+        check_frozen(columns_of(settings.frozen), len(data.train.texts[0]))
     for note in data.notes:
         report(note)
     tokenizer = load_tokenizer(settings.model)
@@ -115,6 +117,7 @@ def finetune(
             every=settings.every,
             clean_epochs=settings.clean_epochs,
             query_budget=settings.query_budget,
+            frozen=columns_of(settings.frozen),
             seed=settings.seed,
             term=Term(settings.adversarial_weight, settings.adversarial_loss),
             progress=attack_progress,

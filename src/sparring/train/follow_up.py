@@ -1,4 +1,7 @@
-"""What is asked of a pre-trained model: minimal pairs, pseudo-perplexity, and fine-tuning on tasks as a third stage."""
+"""What is asked of a pre-trained model: minimal pairs, pseudo-perplexity, and fine-tuning on tasks as a third stage.
+
+Fine-tuned models are scored on held-out rows, clean and under attack.
+"""
 
 import itertools
 import json
@@ -12,23 +15,28 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from ..attack.recipes import recipe
 from ..data.corpus import Corpus
 from ..data.packing import Encoder
 from ..errors import DataError, ModelError, SettingError
 from ..evaluate.language import encode_sentences, pseudo_perplexity, score_sentences
 from ..evaluate.pairs import Pair, minimal_pairs, read_pairs
+from ..evaluate.robust import EmbeddingAttack
 from ..methods import method
 from ..model import world
 from ..model.weights import settle
+from ..settings import multiple
 from . import folder as run_folder
 from .finetune import finetune, load_data
 from .options import FineTune
 from .pretrain_options import Pretrain
+from .robustness import Robustness
 from .trainer import AdversarialTrainer
 
 FOLDER = "finetune"
 
 Report = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
 _UNSCORABLE = (DataError, SettingError, ModelError)
 """What is reported in place of a score, alike on all processes. A full disk is not: a resumed run tries again."""
 
@@ -41,6 +49,8 @@ class FollowUp:
     pairs: tuple[Pair, ...]
     runs: tuple[FineTune, ...]
     """Fine-tunings, in their order."""
+    robustness: Robustness
+    """What the models that they end in are attacked with."""
 
     @classmethod
     def of(cls, settings: Pretrain) -> "FollowUp":
@@ -57,6 +67,10 @@ class FollowUp:
                     data=data,
                     method=name,
                     epochs=settings.finetune_epochs,
+                    learning_rate=settings.finetune_learning_rate,
+                    batch_size=settings.finetune_batch_size,
+                    max_length=settings.finetune_length,
+                    limit=settings.finetune_limit,
                     precision=settings.precision,
                     seed=settings.seed,
                     output=str(output / FOLDER / f"{_slug(data)}-{name}"),
@@ -70,7 +84,7 @@ class FollowUp:
         folders = [run.output for run in runs]
         if len(set(folders)) < len(folders):
             raise SettingError(f"Pretrain: setting 'finetune' is {settings.finetune!r}; two of the names are the same")
-        return cls(settings, tuple(pairs), tuple(runs))
+        return cls(settings, tuple(pairs), tuple(runs), _robustness(settings, bool(runs)))
 
     def check(self, model: Any, tokenizer: Any) -> None:
         """DataError for a minimal pair that the model, which need not be trained, cannot read."""
@@ -93,7 +107,7 @@ class FollowUp:
         tokenizer: Any,
         held_out: Corpus | None,
         report: Report,
-        progress: Callable[[str, int, int], None],
+        progress: Progress,
     ) -> dict[str, Any]:
         """Minimal pairs and pseudo-perplexity of the finished model, in float32, where they are asked for.
 
@@ -133,8 +147,8 @@ class FollowUp:
         scores = score_sentences(model, tokenizer, chosen, causal=False, cut=self.settings.length)
         return {"pseudo_perplexity": pseudo_perplexity(scores), "texts": sum(score.tokens > 0 for score in scores)}
 
-    def finetune(self, report: Report, callbacks: Sequence[TrainerCallback]) -> dict[str, Any]:
-        """Train and score on each task; a run that is finished is not made again, one that was cut off goes on."""
+    def finetune(self, report: Report, callbacks: Sequence[TrainerCallback], progress: Progress) -> dict[str, Any]:
+        """Train, score and attack on each task; what is finished is not made again, what was cut off goes on."""
         found: dict[str, dict[str, Any]] = {}
         failed: dict[str, Any] = {}
         for run in self.runs:
@@ -147,8 +161,29 @@ class FollowUp:
                 except _UNSCORABLE as error:
                     _failed(failed, f"finetune {run.data} {run.method}", error, report)
                     continue
-            found.setdefault(run.data, {})[run.method] = metrics["eval"]
+            held = self._held(run, failed, report, progress)
+            found.setdefault(run.data, {})[run.method] = metrics["eval"] | held
         return {**({"finetune": found} if found else {}), **failed}
+
+    def _held(self, run: FineTune, failed: dict[str, Any], report: Report, progress: Progress) -> dict[str, Any]:
+        """How a fine-tuned model stands attacks on held-out rows."""
+        examples = load_data(run).held_out
+        if examples is None or examples.is_regression:
+            report(f"{run.data}: not attacked, attacks need classes and its labels are quantities")
+            return {}
+        try:
+            return self.robustness.of(Path(run.output), examples, progress)
+        except _UNSCORABLE as error:
+            _failed(failed, f"attack {run.data} {run.method}", error, report)
+            return {}
+
+
+def _robustness(settings: Pretrain, asked: bool) -> Robustness:
+    """What the settings name; SettingError or DataError for an attack that there is not, or that lacks a resource."""
+    name, radius = settings.finetune_attack, settings.finetune_radius
+    known = recipe(name, seed=settings.seed) if asked and name != "none" else None
+    curve = EmbeddingAttack(radii=(radius,), seed=settings.seed) if multiple(radius)[0] > 0 else None
+    return Robustness(known, curve, settings.finetune_rows)
 
 
 def _begun(folder: Path) -> tuple[dict[str, Any] | None, bool]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..adapters.folder import load_mixture, save_mixture
+from ..adapters.folder import MIXTURE, load_mixture, save_mixture
 from ..adapters.soup import export
 from ..data.load import Examples
 from ..errors import RunError, SettingError
@@ -101,6 +101,18 @@ def export_mixture(folder: Path, output: Path, coefficient: float) -> None:
     )
     if (folder / run_folder.RUN).is_file():
         shutil.copy(folder / run_folder.RUN, output / run_folder.RUN)
+
+
+def rebase_mixture(folder: Path, base: str) -> list[Path]:
+    """Write down where the base model of a mixture, and of its baselines, is now; the folders that say so.
+
+    base: a folder or hub name. ModelError, and nothing is written, if its weights are not those of the recorded hash.
+    """
+    baselines = sorted(path.parent for path in (folder / BASELINES_FOLDER).glob(f"*/{MIXTURE}"))
+    for place in (folder, *baselines):
+        mixture, _ = load_mixture(place, base=base)
+        save_mixture(mixture, place)
+    return [folder, *baselines]
 
 
 def describe_mixture(folder: Path, text: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -61,15 +61,6 @@ def recipe_of(settings: Mix, name: str) -> Recipe:
     return recipe(name, without=without_of(settings.without), seed=settings.seed, **given)
 
 
-def check_frozen(settings: Mix, columns: int) -> None:
-    """SettingError for frozen columns that the texts do not have, or if none is left to change."""
-    frozen = settings.frozen_columns
-    if any(number >= columns for number in frozen):
-        raise SettingError(f"--frozen is {settings.frozen}; the texts have the columns 0 to {columns - 1}")
-    if len(set(frozen)) == columns:
-        raise SettingError(f"--frozen is {settings.frozen}: every text column, so that no attack may change anything")
-
-
 def _part(examples: Examples, rows: Sequence[int], *notes: str) -> Examples:
     return replace(
         examples,

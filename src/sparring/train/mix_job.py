@@ -35,8 +35,9 @@ from ..settings import parse
 from . import folder as run_folder
 from .finetune import described, training_arguments
 from .job import Interrupted, StepLog, interruptible, precision_of
-from .mix_data import attacked_examples, check_frozen, recipe_of, rows_to_attack, training_data
+from .mix_data import attacked_examples, recipe_of, rows_to_attack, training_data
 from .mix_options import Mix
+from .options import check_frozen
 from .trainer import AdversarialTrainer
 
 CLEAN, ATTACKS, TRAINING, STAGES = "clean", "attacks", "training", "stages.json"
@@ -88,7 +89,7 @@ class Job:
         for name in settings.known_attacks:
             recipe_of(settings, name)  # says now what an attack lacks
         data, held_out = training_data(settings)
-        check_frozen(settings, len(data.texts[0]))
+        check_frozen(settings.frozen_columns, len(data.texts[0]))
         for examples, what in ((data, "train"), (held_out, "held out")):
             for note in examples.notes:
                 report(f"{what}: {note}")

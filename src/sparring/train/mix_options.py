@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..adapters.shape import AdapterShape, Kind
 from ..errors import SettingError
 from ..settings import setting, validate
-from .options import FineTune, Precision
+from .options import FineTune, Precision, columns_of
 
 BASELINES = ("union", "model-soup", "adapter-soup", "logits", "vote", "constant")
 """What a mixture is compared with. union: one adapter trained on clean and all attacked rows. model-soup: the mean of
@@ -75,8 +75,7 @@ class Mix:
                 raise SettingError(
                     f"Mix: setting 'baselines' names {name!r}; choose from {', '.join(BASELINES)}, or all"
                 )
-        if any(not part.strip().isdecimal() for part in (self.frozen or "0").split(",")):
-            raise SettingError(f"Mix: setting 'frozen' is {self.frozen!r}; give numbers of text columns, such as 0")
+        columns_of(self.frozen)
         if self.space == "updates" and self.adapter != "lora":
             raise SettingError(f"Mix: {self.adapter} adapters have no updates to mix; leave 'space' out, or use lora")
 
@@ -88,7 +87,7 @@ class Mix:
     @property
     def frozen_columns(self) -> tuple[int, ...]:
         """Numbers of the text columns that no attack may touch."""
-        return tuple(int(part) for part in _names(self.frozen))
+        return columns_of(self.frozen)
 
     @property
     def compared(self) -> tuple[str, ...]:

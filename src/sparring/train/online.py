@@ -47,6 +47,7 @@ from ..errors import RunError, SettingError, SparringWarning
 from ..model import world
 from ..settings import nearest
 from .folder import WRITE_ERRORS, reason, write_json
+from .options import check_frozen
 from .partners import Term
 
 FOLDER = "adversarial"
@@ -81,6 +82,7 @@ class Online:
     """When, how and which training rows are attacked, and how much the result counts.
 
     examples: the training rows as texts, in the order of the trainer's data set. folder: where texts are kept.
+    frozen: numbers of fields that are not touched, such as 0 for a premise.
     Other settings: see `FineTune`. progress: called with (rows attacked, all, broken).
     """
 
@@ -93,6 +95,7 @@ class Online:
     every: int = 1
     clean_epochs: int = 1
     query_budget: int | None = 200
+    frozen: tuple[int, ...] = ()
     seed: int = 0
     term: Term = Term(1.0)
     progress: Callable[[int, int, int], None] | None = None
@@ -105,6 +108,8 @@ class Online:
                 f"share is {self.share}, every {self.every}, clean_epochs {self.clean_epochs}; the share is above 0 "
                 "and at most 1, every at least 1, clean_epochs at least 0"
             )
+        if self.examples.texts:
+            check_frozen(self.frozen, len(self.examples.texts[0]))
 
     @property
     def blind(self) -> bool:
@@ -164,13 +169,14 @@ class Online:
             "share": self.share,
             "query_budget": self.query_budget,
             "seed": self.seed,
+            **({"frozen": list(self.frozen)} if self.frozen else {}),  # older runs, which know no such thing, go on
         }
 
     def _make(self, epoch: int, model: nn.Module, head: dict[str, Any]) -> dict[str, Any]:
         record = Record(self.folder, f"epoch-{epoch}.attack", head)
         if world.rank() == 0:
             _forget_other(record)
-        _wait()
+        world.wait()
         began = time.perf_counter()
         rows = self.rows(epoch)
         with undisturbed(model):
@@ -196,7 +202,7 @@ class Online:
             _write(self._path(epoch), made)
             for path in record.paths():
                 path.unlink()
-        _wait()
+        world.wait()
         if not texts:
             warnings.warn(
                 f"after {epoch} epochs {self.recipe.name} made no adversarial text out of {total['attacked']} rows, "
@@ -216,6 +222,7 @@ class Online:
             self.recipe,
             budget=self.query_budget,
             seed=make_key("online", self.seed, epoch),
+            frozen=self.frozen,
             record=record,
             progress=self.progress,
         )
@@ -235,7 +242,7 @@ class Online:
 
         def searches() -> Iterator[tuple[int, Any]]:
             for row in mine:
-                text = Text.of(*self.examples.texts[row])
+                text = Text.of(*self.examples.texts[row], frozen=self.frozen)
                 game = Game(text, int(self.examples.labels[row]), victim, seed=seed, row=row)
                 yield row, bound.search(game, bound.transform, bound.constraints)
 
@@ -296,11 +303,6 @@ def _from_main(make: Callable[[], Any]) -> Any:
     if world.size() == 1:
         return make()
     return broadcast_object_list([make() if world.rank() == 0 else None])[0]
-
-
-def _wait() -> None:
-    if world.size() > 1:
-        torch.distributed.barrier()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The settings of a fine-tuning run. Light to import: the command line builds its flags from this class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,6 +53,7 @@ class FineTune:
     synonyms: str = setting("auto", "of online: auto, counterfitted, wordnet, minilm, victim, or a file")
     masked_lm: str | None = setting(None, "of online: masked language model, a folder or hub name")
     without: str | None = setting(None, "of online: constraints to leave off, separated by commas")
+    frozen: str | None = setting(None, "of online: numbers of text columns that stay as they are, from 0, such as 0")
     activation_checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time")
     compile: bool = setting(False, "torch.compile the model")
     save_every: int = setting(0, "optimiser steps between checkpoints; 0: one an epoch", low=0)
@@ -64,3 +66,22 @@ class FineTune:
             raise SettingError(f"FineTune: setting 'settings' is {self.settings!r}; it must be name: value lines")
         if self.max_steps == 0:
             raise SettingError("FineTune: setting 'max_steps' is 0; give a number of steps, or -1 for all epochs")
+        columns_of(self.frozen)
+
+
+def columns_of(frozen: str | None) -> tuple[int, ...]:
+    """Numbers of text columns that no attack may touch, out of a setting such as "0". SettingError for others."""
+    parts = [part.strip() for part in (frozen or "").split(",") if part.strip()]
+    if any(not part.isdecimal() for part in parts):
+        raise SettingError(f"setting 'frozen' is {frozen!r}; give numbers of text columns, such as 0")
+    return tuple(int(part) for part in parts)
+
+
+def check_frozen(frozen: Sequence[int], columns: int) -> None:
+    """SettingError for frozen columns that the texts do not have, or if none is left to change."""
+    named = ",".join(map(str, frozen))
+    if any(not 0 <= number < columns for number in frozen):
+        there = f"the columns 0 to {columns - 1}" if columns > 1 else "one column, number 0"
+        raise SettingError(f"frozen is {named}; the texts have {there}")
+    if frozen and len(set(frozen)) == columns:
+        raise SettingError(f"frozen is {named}: every text column, so that nothing may be changed")

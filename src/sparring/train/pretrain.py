@@ -97,7 +97,7 @@ def pretrain(
 
     resume: continue the run in `settings.output` from its latest checkpoint, to the same weights bit for bit.
     report: receives sentences for people: what was inferred, what is used by default.
-    progress: called while a tokenizer is trained and minimal pairs are scored.
+    progress: called while a tokenizer is trained, minimal pairs are scored and fine-tuned models are attacked.
     Raises a SparringError before anything is written if something does not fit; Interrupted after Ctrl-C, when the
     latest checkpoint has been written.
     """
@@ -183,8 +183,8 @@ def pretrain(
         except RunError as error:
             report(f"no picture of the learning curve: {error}")
     try:
-        tuned = follow_up.finetune(report, callbacks)
-    except Interrupted as error:
+        tuned = follow_up.finetune(report, callbacks, progress)
+    except (Interrupted, KeyboardInterrupt) as error:  # the latter in an attack
         raise Interrupted(_stopped("while fine-tuning", output)) from error
     if failed := metrics.pop("not_scored", {}) | tuned.pop("not_scored", {}):
         tuned["not_scored"] = failed

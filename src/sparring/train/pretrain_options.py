@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import SettingError
-from ..settings import setting, validate
+from ..settings import Size, setting, validate
 from .options import Precision
 
 TRAINED = ("wordpiece", "bpe")
@@ -84,6 +84,19 @@ class Pretrain:
     )
     finetune_methods: str = setting("standard", "methods of these fine-tunings, separated by commas")
     finetune_epochs: float = setting(3.0, "passes of these fine-tunings over their data", above=0)
+    finetune_learning_rate: float = setting(5e-5, "peak learning rate of these fine-tunings", above=0)
+    finetune_batch_size: int = setting(32, "sentences a step of these fine-tunings on each process", low=1)
+    finetune_length: int = setting(128, "longest text of these fine-tunings in tokens; longer ones are cut", low=4)
+    finetune_limit: int | None = setting(None, "fine-tune on this many rows of each, drawn with a fixed seed", low=1)
+    finetune_attack: str = setting(
+        "deepwordbug", "attack the fine-tuned models with this recipe of `sparring recipes`; none: do not"
+    )
+    finetune_radius: Size = setting(
+        "0.03x", "attack their embeddings too, with PGD at this size; 0.03x: of the mean token norm; 0: do not", low=0
+    )
+    finetune_rows: int = setting(
+        200, "held-out rows on which they are attacked, drawn with a fixed seed; 0: all", low=0
+    )
 
     def __post_init__(self) -> None:
         validate(self)
