@@ -13,6 +13,7 @@ from sparring.data.load import load
 from sparring.errors import DataError, ModelError, RunError, SettingError
 from sparring.methods import METHODS
 from sparring.study.block import Block
+from sparring.study.check import augment_of
 from sparring.study.options import Study
 from sparring.study.perform import Task
 from sparring.study.plan import plan, read_plan, write_plan
@@ -94,6 +95,14 @@ def test_an_arm_that_says_the_defaults_is_the_same_work(place):
     ids = {arm: of(found, "train", arm)[0].id for arm in arms}
     assert ids["standard"] == ids["same"] and ids["pgd"] == ids["written-out"] and len(set(ids.values())) == 2
     assert of(found, "train", "pgd")[0].settings["settings"] == {"steps": 2}
+
+
+def test_rows_of_an_arm_may_have_a_ratio_each_and_leave_columns_alone():
+    found = augment_of({"recipes": ["random:2", "deepwordbug:0.5"], "frozen": [0]}, Path())
+    assert found.ratios == {"random": 2.0, "deepwordbug": 0.5} and found.frozen == (0,)
+    assert augment_of({"recipes": "random", "ratio": 3}, Path()).frozen == ()
+    with pytest.raises(SettingError, match="premise"):
+        augment_of({"recipes": ["random"], "frozen": "premise"}, Path())
 
 
 def test_at_equal_passes_costly_methods_get_fewer_epochs(place):

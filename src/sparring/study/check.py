@@ -21,12 +21,12 @@ from ..settings import nearest, parse
 from ..train.augment import RESAMPLE, Augment, is_attack
 from ..train.mix_options import Mix
 from ..train.online import CONTROL, SAMPLERS, sampler
-from ..train.options import FineTune
+from ..train.options import FineTune, columns_of
 from .block import Block
 from .options import Arm, Study, plain
 from .sources import anchored
 
-AUGMENT = ("recipes", "ratio", "keep", "labels", "alpha", "budget", "originals", "victim")
+AUGMENT = ("recipes", "ratio", "keep", "labels", "alpha", "budget", "frozen", "originals", "victim")
 OPTIONS = ("synonyms", "masked_lm", "without")
 """Settings of `augment` that go to its recipes."""
 
@@ -117,6 +117,9 @@ def augment_of(values: Mapping[str, Any], root: Path, **more: Any) -> Augment:
         raise SettingError(f"setting 'originals' is {given['originals']!r}; write true or false")
     if not isinstance(given.get("budget"), int | None) or isinstance(given.get("budget"), bool):
         raise SettingError(f"setting 'budget' is {given['budget']!r}; it must be a whole number")
+    if given.get("frozen") is not None:
+        numbers = given["frozen"] if isinstance(given["frozen"], list | tuple) else [given["frozen"]]
+        given["frozen"] = columns_of(",".join(map(str, numbers)))
     options = {name: values[name] for name in OPTIONS if values.get(name)}
     attacks = any(is_attack(name) for name in given["recipes"])
     if attacks and "seed" in more:
@@ -192,7 +195,7 @@ def sampler_of(settings: Mapping[str, Any], root: Path, seed: int) -> Recipe | N
 def ways_of(job: Augment) -> list[Any]:
     """What the ways of an augmentation are made of here: attacks described, sources of words by name."""
     found: list[Any] = []
-    for name in job.recipes:
+    for name in job.ratios:
         if is_attack(name):
             made = sampler(name, **job.options) if name == CONTROL else attack_recipe(name, **job.options)
             found.append(json.loads(json.dumps(made.describe())))

@@ -29,7 +29,11 @@ ELSEWHERE = {
     "seed": "the study's `seeds`",
 }
 """Settings of trainings that the study itself has, and where."""
-FOLLOW_UPS = ("finetune", "finetune_methods", "finetune_epochs", "minimal_pairs", "pseudo_texts")
+FOLLOW_UPS = (
+    *(f.name for f in fields(Pretrain) if f.name.startswith("finetune")),
+    "minimal_pairs",
+    "pseudo_texts",
+)
 """Settings of pre-training for which a study has arms and evaluations."""
 
 
