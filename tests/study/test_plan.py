@@ -98,7 +98,7 @@ def test_an_arm_that_says_the_defaults_is_the_same_work(place):
 
 
 def test_rows_of_an_arm_may_have_a_ratio_each_and_leave_columns_alone():
-    found = augment_of({"recipes": ["random:2", "deepwordbug:0.5"], "frozen": [0]}, Path())
+    found = augment_of({"recipes": ["random:2", "deepwordbug:0.5"], "frozen": [0]}, Path(), model="standard")
     assert found.ratios == {"random": 2.0, "deepwordbug": 0.5} and found.frozen == (0,)
     assert augment_of({"recipes": "random", "ratio": 3}, Path()).frozen == ()
     with pytest.raises(SettingError, match="premise"):
