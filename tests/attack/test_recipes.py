@@ -308,3 +308,9 @@ def test_bae_replaces_inserts_or_does_both(kind, name, home, victim):
     candidates = alone(built.transform.candidates(text, 3))
     spaces = {candidate.slots[3].count(" ") for candidate in candidates}
     assert spaces == {"R": {0}, "I": {1}, "R+I": {0, 1}}[kind]
+
+
+def test_every_recipe_is_a_function_of_its_name():
+    for name, make in RECIPES.items():
+        assert getattr(recipes, name.replace("-", "_").replace("+", "_")) is make, name
+        assert name.replace("-", "_").replace("+", "_") in recipes.__all__

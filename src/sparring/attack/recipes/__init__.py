@@ -15,10 +15,10 @@ from typing import Any
 from ...errors import SettingError
 from ...settings import nearest
 from ..recipe import Recipe
-from .characters import charmer_recipe, checklist, deepwordbug, random_characters, textbugger
-from .language_model import bae, bert_attack, clare_recipe
+from .characters import charmer, checklist, deepwordbug, random_characters, textbugger
+from .language_model import bae, bert_attack, clare
 from .parts import CONSTRAINTS, without_of
-from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random_synonyms, textfooler
+from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random, textfooler
 
 __all__ = [
     "CONSTRAINTS",
@@ -27,16 +27,16 @@ __all__ = [
     "a2t_mlm",
     "bae",
     "bert_attack",
-    "charmer_recipe",
+    "charmer",
     "checklist",
-    "clare_recipe",
+    "clare",
     "deepwordbug",
     "genetic",
     "hotflip",
     "pso",
     "pwws",
+    "random",
     "random_characters",
-    "random_synonyms",
     "recipe",
     "textbugger",
     "textfooler",
@@ -56,9 +56,9 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "genetic": genetic,
     "pso": pso,
     "checklist": checklist,
-    "clare": clare_recipe,
-    "charmer": charmer_recipe,
-    "random": random_synonyms,
+    "clare": clare,
+    "charmer": charmer,
+    "random": random,
     "random-characters": random_characters,
 }
 

@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from ..beam import beam
-from ..charmer import ALPHABET, AnyCharacter, charmer
+from ..charmer import ALPHABET, AnyCharacter
+from ..charmer import charmer as charmer_search
 from ..constrain import EditDistance, StopWords
 from ..recipe import Recipe, Variant
 from ..search import by_deletion, by_unknown, greedy
@@ -84,7 +85,7 @@ def deepwordbug(
     )
 
 
-def charmer_recipe(
+def charmer(
     *, edits: int = 10, positions: int = 20, alphabet: str = ALPHABET, pruthi: bool = False, without: Sequence[str] = ()
 ) -> Recipe:
     """Charmer (Abad Rocamora, Wu, Liu, Chrysos, Cevher, ICML 2024): single characters, at most `edits` of them."""
@@ -92,7 +93,7 @@ def charmer_recipe(
     return Recipe(
         name="charmer",
         paper="Abad Rocamora et al. 2024",
-        search=partial(charmer, edits=edits, positions=positions),
+        search=partial(charmer_search, edits=edits, positions=positions),
         transform=AnyCharacter(alphabet, pruthi=pruthi),
         constants={
             "edits": (edits, f"{PAPER}'s scripts; 1 in its code's defaults"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ...errors import SettingError
 from ..beam import beam
-from ..clare import clare
+from ..clare import clare as clare_search
 from ..constrain import ShareOfWords, StopWords
 from ..engine import Search
 from ..game import Answers, Game
@@ -110,7 +110,7 @@ def bae(
     )
 
 
-def clare_recipe(
+def clare(
     *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
 ) -> Recipe:
     """CLARE (Li et al., NAACL 2021): replace, insert and merge with a masked language model."""
@@ -125,7 +125,7 @@ def clare_recipe(
         name="clare",
         paper="Li et al. 2021",
         variant=variant,
-        search=clare if variant == "paper" else partial(beam, width=1),
+        search=clare_search if variant == "paper" else partial(beam, width=1),
         transform=AnyOf(
             MaskedSwap(lm, k, least=5e-4), MaskedInsert(lm, k, least=0.0, both=False), MaskedMerge(lm, k, least=5e-3)
         ),

@@ -249,7 +249,7 @@ def pso(
     )
 
 
-def random_synonyms(*, synonyms: str | Path = "auto", k: int = 50, without: Sequence[str] = ()) -> Recipe:
+def random(*, synonyms: str | Path = "auto", k: int = 50, without: Sequence[str] = ()) -> Recipe:
     """Control: every word in random order to a random synonym, blind but for noticing that the victim broke."""
     return control("random", synonyms_from(synonyms, k), without)
 
