@@ -16,7 +16,7 @@ from ...errors import SettingError
 from ...settings import nearest
 from ..recipe import Recipe
 from .characters import charmer, checklist, deepwordbug, random_characters, textbugger
-from .language_model import bae, bert_attack, clare
+from .language_model import bae, bae_i, bae_r_i, bert_attack, clare
 from .parts import CONSTRAINTS, without_of
 from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random, textfooler
 
@@ -26,6 +26,8 @@ __all__ = [
     "a2t",
     "a2t_mlm",
     "bae",
+    "bae_i",
+    "bae_r_i",
     "bert_attack",
     "charmer",
     "checklist",
@@ -48,6 +50,8 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "pwws": pwws,
     "bert-attack": bert_attack,
     "bae": bae,
+    "bae-i": bae_i,
+    "bae-r+i": bae_r_i,
     "textbugger": textbugger,
     "deepwordbug": deepwordbug,
     "a2t": a2t,

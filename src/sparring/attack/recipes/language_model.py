@@ -74,6 +74,7 @@ def bae(
 ) -> Recipe:
     """BAE (Garg & Ramakrishnan, EMNLP 2020): replace words (R), insert words (I), or both.
 
+    The recipe `bae` replaces; `bae-i` and `bae-r+i` are the other two, and kind chooses between all three.
     The code that it follows means arccos(cosine) <= 0.2, a cosine of 0.980067. TextAttack takes the angular threshold
     0.936338 for a cosine, which lets more pass.
     """
@@ -108,6 +109,20 @@ def bae(
             ),
         },
     )
+
+
+def bae_i(
+    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+) -> Recipe:
+    """BAE-I: BAE (Garg & Ramakrishnan, EMNLP 2020) that inserts words, to the left or the right of a word."""
+    return bae(kind="I", variant=variant, masked_lm=masked_lm, k=k, without=without)
+
+
+def bae_r_i(
+    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+) -> Recipe:
+    """BAE-R+I: BAE (Garg & Ramakrishnan, EMNLP 2020) that replaces a word or inserts one, whichever harms more."""
+    return bae(kind="R+I", variant=variant, masked_lm=masked_lm, k=k, without=without)
 
 
 def clare(
