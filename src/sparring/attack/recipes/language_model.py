@@ -88,7 +88,8 @@ def bae(
     constraints, off = constraints_of(
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
-        **({"part_of_speech": PartOfSpeech} if kind == "R" else {}),  # an inserted word replaces none
+        # an inserted word replaces none
+        **({} if kind == "I" else {"part_of_speech": lambda: PartOfSpeech(insertions_pass=kind == "R+I")}),
         similarity=similar(threshold, metric="cosine", window=15, short="skip" if variant == "textattack" else "check"),
     )
     return Recipe(
