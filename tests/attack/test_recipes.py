@@ -266,7 +266,10 @@ def test_pwws_asks_for_each_candidate_once_and_textattack_twice(tmp_path):
     assert toolkit.queries == 1 + n + n * k + n * k
 
 
-@pytest.mark.parametrize("name", ["textfooler", "pwws", "bert-attack", "bae", "textbugger", "deepwordbug"])
+VARIED = [name for name, make in RECIPES.items() if "variant" in inspect.signature(make).parameters]
+
+
+@pytest.mark.parametrize("name", VARIED)
 def test_textattack_knows_stop_words_in_small_letters_only(name, home):
     text = Text.of("The film WAS good and the plot")
     paper, toolkit = (recipe(name, variant=variant).constraints[0] for variant in ("paper", "textattack"))

@@ -134,7 +134,7 @@ def clare(
     lm = MaskedLM.load(masked_lm)
     constraints, off = constraints_of(
         without,
-        stop_words=StopWords,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
         similarity=similar(0.7, metric="cosine", window=15),
     )
     return Recipe(
