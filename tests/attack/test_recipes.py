@@ -12,11 +12,12 @@ from test_wordnet import tiny_wordnet
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from sparring.attack import recipes, resources
-from sparring.attack.constrain import violations
+from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
 from sparring.attack.text import Text
+from sparring.attack.vectors import Neighbours
 from sparring.attack.victim import ModelVictim
 from sparring.errors import DataError, ModelError, SettingError
 
@@ -289,6 +290,29 @@ def test_similarity_is_measured_as_the_variant_does(name, paper, toolkit, home):
     for variant, wanted in (("paper", paper), ("textattack", toolkit)):
         named = [c for c in recipe(name, variant=variant).describe()["constraints"] if "similarity" in c]
         assert (wanted is None and not named) or wanted in named[0]
+
+
+def test_what_differs_from_the_paper_is_said_and_changes_no_identity(home):
+    for name in ("deepwordbug", "textbugger"):
+        paper, toolkit = (recipe(name, variant=variant) for variant in ("paper", "textattack"))
+        assert paper.differs and not toolkit.differs and "differs" not in paper.describe()
+    assert any("keyboard" in text for text in recipe("textbugger").differs)
+
+
+def test_the_antonym_filter_of_bert_attack_is_off_until_it_is_asked_for(home, monkeypatch, tmp_path):
+    vectors = Neighbours.from_vectors("v", ["good", "fine", "bad"], np.array([[1.0, 0], [3, 4], [-1, 0]]))
+    monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: vectors)
+    plain, filtered = recipe("bert-attack"), recipe("bert-attack", antonym_filter=True)
+    assert "antonym_filter=true" in plain.off[0] and not filtered.off and len(filtered.constraints) == 3
+    text = Text.of("a good film")
+    candidates = [text.replace(1, word) for word in ("fine", "bad", "unheard")]
+    found = alone(allowed(filtered.constraints, text, text, candidates))
+    assert [one.slots[1] for one in found] == ["fine", "unheard"]
+    assert recipe("bert-attack", antonym_filter=True, without=("word_cosine",)).off == ("word cosine",)
+    table = Neighbours.from_table("t", {"good": [["fine", 0.6]]})
+    monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: table)
+    with pytest.raises(DataError, match=r"add it from vectors.*--without word_cosine"):
+        recipe("bert-attack", antonym_filter=True)
 
 
 @pytest.mark.parametrize("name", ["genetic", "pso"])

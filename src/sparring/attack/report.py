@@ -79,6 +79,8 @@ class Attacked(TypedDict):
     """Resources that stand in for those of the paper."""
     off: list[str]
     """Constraints of the recipe that were off."""
+    differs: NotRequired[list[str]]
+    """What it does otherwise than its paper."""
     settings: dict[str, tuple[Any, str] | list[Any]]
     """Value and source of each."""
     summary: Summary

@@ -16,6 +16,13 @@ from ..settings import assignments
 from .console import MAIN_PROCESS, AsJson, bar, clean, out, print_json, quiet, say
 
 recipes_app = typer.Typer(help="The attack recipes: list them, show one with its constants.", rich_markup_mode=None)
+SHOWN = {
+    "transform": "transform",
+    "constraints": "constraint",
+    "stand_ins": "stand in",
+    "off": "off",
+    "differs": "differs from the paper",
+}
 
 
 def attack(
@@ -217,6 +224,8 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
         for kind, names in (("off", entry["off"]), ("stands in", entry["stand_ins"])):
             for name in names:
                 say(f"{entry['recipe']}: {kind}: {name}", "yellow")
+        for name in entry["differs"]:
+            say(f"{entry['recipe']}: differs from the paper: {name}", "dim")
         if entry["summary"]["violations"]:
             say(
                 f"{entry['recipe']}: {entry['summary']['violations']} successes break a constraint when held against "
@@ -339,7 +348,8 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
     }
     problem = None
     try:
-        described = build(name, variant=variant).describe()
+        built = build(name, variant=variant)
+        described = {**built.describe(), "differs": list(built.differs)}
     except SparringError as error:
         described, problem = {"recipe": name, "constants": {}}, str(error)
     if json:
@@ -352,10 +362,10 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
         table.add_row(constant, str(value), source)
     if described["constants"]:
         out.print(table)
-    for title in ("transform", "constraints", "stand_ins", "off"):
+    for title in SHOWN:
         value = described.get(title)
         for line in [value] if isinstance(value, str) else value or []:
-            out.print(f"{title.replace('_', ' ').rstrip('s')}: {escape(line)}")
+            out.print(f"{SHOWN[title]}: {escape(line)}")
     if options:
         shown = ", ".join(f"{name}={value!r}" if value != "" else name for name, value in options.items())
         out.print(f"options (--set): {escape(shown)}")

@@ -137,7 +137,7 @@ def _attack_victim(
         _wait()
         found = kept.read()
         outcomes[title] = [found[row] for row in sorted(found)]
-        attacks.append(_entry(title, results, outcomes[title], begun[title]))
+        attacks.append(_entry(title, recipe, results, outcomes[title], begun[title]))
     notes = list(examples.notes)
     if outcomes and all(o.status == "skipped" for found in outcomes.values() for o in found):
         notes.append(
@@ -162,11 +162,12 @@ def _attack_victim(
     return record, outcomes
 
 
-def _entry(title: str, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
+def _entry(title: str, recipe: Recipe, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
     """One attack in results.json: recipe, summary, and what it cost."""
     return {
         "title": title,
         **results.recipe,
+        "differs": list(recipe.differs),
         "temperature": results.temperature,
         "budget": results.budget,
         "seed": results.seed,
@@ -295,6 +296,7 @@ def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Out
                 "temperature": entry["temperature"],
                 "stand_ins": entry["stand_ins"],
                 "off": entry["off"],
+                "differs": entry["differs"],
                 "settings": entry["constants"],
                 "summary": {**figures, "seconds": entry["seconds"]},
                 "outcomes": [

@@ -44,6 +44,12 @@ def textbugger(
         transform=bugs,
         constraints=constraints,
         off=off,
+        differs=()
+        if variant == "textattack"
+        else (
+            "words are ordered by the harm of deleting them; the paper orders sentences first, then their words",
+            "a letter becomes one that looks like it, none becomes its neighbour on the keyboard",
+        ),
         stand_ins=stand_ins_of(swap, without),
         constants={
             "k": (5, TEXTATTACK),
@@ -78,6 +84,9 @@ def deepwordbug(
         transform=CharacterEdits(one=not all_places, seed=seed),
         constraints=constraints,
         off=off,
+        differs=()
+        if variant == "textattack"
+        else ("words are ordered by the harm of an unknown word in their place, TextAttack's order, not the paper's",),
         constants={
             "edit distance": (30, f"{PAPER} and {TEXTATTACK}"),
             "random edits": ("all places" if all_places else "one place a kind", OURS if all_places else TEXTATTACK),
