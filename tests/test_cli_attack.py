@@ -99,6 +99,27 @@ def test_two_models_are_compared(place, tmp_path, capsys):
     assert out.count("report.html") == 2 and (tmp_path / "o" / "comparison.json").is_file()
 
 
+def test_a_variant_that_there_is_not_is_said_and_recorded(place, tmp_path, capsys):
+    path = write(tmp_path / "few.csv", ROWS[:2])
+    more = ["--recipe", "charmer,deepwordbug", "--variant", "textattack", "--set", "edits=1", "--data", path]
+    code, _, err = attack(place, tmp_path / "o", *more, capsys=capsys)
+    said = ["variant textattack: charmer has no other variant than paper"]
+    assert code == 0 and f"charmer: ignored: {said[0]}" in err
+    assert "deepwordbug: ignored: edits 1: deepwordbug has no such option" in err
+    first, second = json.loads((tmp_path / "o" / "results.json").read_text())["attacks"]
+    assert (first["variant"], first["ignored"]) == ("paper", said) and second["variant"] == "textattack"
+    assert said[0] in (tmp_path / "o" / "report.html").read_text()
+    code, _, err = sentence(place, "a good film", capsys=capsys, recipe="checklist", more=("--variant", "textattack"))
+    assert code == 0 and "checklist: ignored: variant textattack" in err
+
+
+def test_what_differs_from_the_paper_is_said_and_recorded(place, tmp_path, capsys):
+    code, _, err = attack(place, tmp_path / "o", "--recipe", "deepwordbug", "--examples", 1, capsys=capsys)
+    assert code == 0 and "deepwordbug: differs from the paper: words are ordered by" in err
+    (found,) = json.loads((tmp_path / "o" / "results.json").read_text())["attacks"]
+    assert found["differs"] and found["differs"][0].split(",")[0] in (tmp_path / "o" / "report.html").read_text()
+
+
 def test_transfer_is_called_so(place, tmp_path, capsys):
     assert attack(place, tmp_path / "a", "--recipe", "deepwordbug", capsys=capsys)[0] == 0
     lines = tmp_path / "a" / "deepwordbug.jsonl"
@@ -203,6 +224,9 @@ MISTAKES = {
     "data that are nowhere": (["--data", "nowhere.csv"], ["nowhere.csv"]),
     "a text column that is not there": (["--column", "body"], ["body"]),
     "synonyms that are nowhere": (["--recipe", "random", "--synonyms", "nowhere.txt"], ["nowhere.txt"]),
+    "synonyms for a recipe that has none": (["--synonyms", "minilm"], ["--synonyms minilm", "none of deepwordbug"]),
+    "a masked model that nobody asks": (["--masked-lm", "x"], ["--masked-lm x", "none of deepwordbug"]),
+    "an unknown variant of a recipe that has one": (["--recipe", "charmer", "--variant", "papers"], ["'papers'"]),
     "a masked model that is nowhere": (["--recipe", "bae", "--masked-lm", "/no/where"], ["/no/where"]),
     "transfer rows that are nowhere": (["--transfer", "nowhere.jsonl"], ["nowhere.jsonl"]),
 }

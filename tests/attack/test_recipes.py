@@ -315,6 +315,17 @@ def test_the_antonym_filter_of_bert_attack_is_off_until_it_is_asked_for(home, mo
         recipe("bert-attack", antonym_filter=True)
 
 
+def test_options_that_a_recipe_does_not_have_are_named():
+    built = recipe("checklist", variant="textattack", synonyms="minilm", seed=3, without=())
+    assert built.variant == "paper" and built.ignored == (
+        "variant textattack: checklist has no other variant than paper",
+        "synonyms minilm: checklist has no such option",
+    )
+    assert recipe("deepwordbug", variant="textattack").ignored == recipe("checklist", variant="paper").ignored == ()
+    with pytest.raises(SettingError, match="'x'"):
+        recipe("checklist", variant="x")
+
+
 @pytest.mark.parametrize("name", ["genetic", "pso"])
 def test_population_searches_are_told_the_variant(name, home):
     for variant in ("paper", "textattack"):

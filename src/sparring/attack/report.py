@@ -81,6 +81,8 @@ class Attacked(TypedDict):
     """Constraints of the recipe that were off."""
     differs: NotRequired[list[str]]
     """What it does otherwise than its paper."""
+    ignored: NotRequired[list[str]]
+    """Options that it does not have."""
     settings: dict[str, tuple[Any, str] | list[Any]]
     """Value and source of each."""
     summary: Summary

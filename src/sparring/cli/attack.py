@@ -22,6 +22,7 @@ SHOWN = {
     "stand_ins": "stand in",
     "off": "off",
     "differs": "differs from the paper",
+    "ignored": "ignored",
 }
 
 
@@ -78,7 +79,14 @@ def attack(
     options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
     quiet()
     from ..attack.recipes import recipe as build
+    from ..attack.recipes import takes
 
+    for option, value in (("synonyms", synonyms), ("masked_lm", masked_lm)):
+        if value and not any(takes(name, option) for name in names):
+            flag = f"--{option.replace('_', '-')}"
+            raise SettingError(
+                f"{flag} {value}: none of {', '.join(names)} takes it; leave it out, or name a recipe that does"
+            )
     half = None if precision == "auto" else False
     built = tuple(build(name, **options) for name in names)
     if text:
@@ -221,8 +229,8 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for entry in record["attacks"]:
         if entry["title"].endswith(".calibrated"):
             continue
-        for kind, names in (("off", entry["off"]), ("stands in", entry["stand_ins"])):
-            for name in names:
+        for kind, key in (("ignored", "ignored"), ("off", "off"), ("stands in", "stand_ins")):
+            for name in entry[key]:
                 say(f"{entry['recipe']}: {kind}: {name}", "yellow")
         for name in entry["differs"]:
             say(f"{entry['recipe']}: differs from the paper: {name}", "dim")
@@ -279,7 +287,7 @@ def _one(
         for recipe in recipes:
             rows = [(texts, int(scores.argmax()))]
             (outcome,) = play(victim, rows, recipe, budget=budget, seed=seed, frozen=frozen).outcomes
-            record = {"victim": name, "recipe": recipe.name, **outcome.write()}
+            record = {"victim": name, "recipe": recipe.name, "ignored": list(recipe.ignored), **outcome.write()}
             for key in ("label", "predicted", "attacked"):
                 record[key] = None if record[key] is None else str(names[record[key]])  # type: ignore[index]
             found.append(record)
@@ -287,6 +295,8 @@ def _one(
         print_json(found)
         return
     for record in found:
+        for name in record["ignored"]:
+            say(f"{record['recipe']}: ignored: {name}", "yellow")
         _show_sentence(record)
 
 
@@ -349,7 +359,7 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
     problem = None
     try:
         built = build(name, variant=variant)
-        described = {**built.describe(), "differs": list(built.differs)}
+        described = {**built.describe(), "differs": list(built.differs), "ignored": list(built.ignored)}
     except SparringError as error:
         described, problem = {"recipe": name, "constants": {}}, str(error)
     if json:

@@ -168,6 +168,7 @@ def _entry(title: str, recipe: Recipe, results: Results, outcomes: list[Outcome]
         "title": title,
         **results.recipe,
         "differs": list(recipe.differs),
+        "ignored": list(recipe.ignored),
         "temperature": results.temperature,
         "budget": results.budget,
         "seed": results.seed,
@@ -297,6 +298,7 @@ def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Out
                 "stand_ins": entry["stand_ins"],
                 "off": entry["off"],
                 "differs": entry["differs"],
+                "ignored": entry["ignored"],
                 "settings": entry["constants"],
                 "summary": {**figures, "seconds": entry["seconds"]},
                 "outcomes": [

@@ -10,6 +10,7 @@ resource); seed, of random edits.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import SettingError
@@ -40,6 +41,7 @@ __all__ = [
     "random",
     "random_characters",
     "recipe",
+    "takes",
     "textbugger",
     "textfooler",
     "without_of",
@@ -68,8 +70,25 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
 
 
 def recipe(name: str, **options: Any) -> Recipe:
-    """A recipe by its name; options that it does not know are left out. SettingError for an unknown name."""
+    """A recipe by its name; options that it does not know are left out, and `ignored` names them.
+
+    SettingError for an unknown name.
+    """
     if name not in RECIPES:
         raise SettingError(f"there is no recipe '{name}'; {nearest(name, RECIPES)}")
-    known = inspect.signature(RECIPES[name]).parameters
-    return RECIPES[name](**{option: value for option, value in options.items() if option in known})
+    built = RECIPES[name](**{option: value for option, value in options.items() if takes(name, option)})
+    ignored = []
+    for option, value in options.items():
+        if value is None or takes(name, option) or option == "seed" or (option, value) == ("variant", built.variant):
+            continue
+        if option == "variant":
+            replace(built, variant=value)  # refuses one that there is not
+            ignored.append(f"variant {value}: {name} has no other variant than {built.variant}")
+        else:
+            ignored.append(f"{option} {value}: {name} has no such option")
+    return replace(built, ignored=tuple(ignored))
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether a recipe has an option."""
+    return option in inspect.signature(RECIPES[name]).parameters
