@@ -130,6 +130,19 @@ def test_transfer_is_called_so(place, tmp_path, capsys):
     assert found["kind"] == "transfer" and "model" in found["made_for"] and found["accuracy"] > 0
 
 
+def test_transfer_alone_scores_its_rows_and_attacks_nothing(place, tmp_path, capsys):
+    path = write(tmp_path / "hard.csv", [("the film was good", "pos"), ("a great plot", "neg")])
+    code, out, err = attack(place, tmp_path / "o", "--transfer", path, capsys=capsys)
+    assert code == 0 and "transfer: hard.csv: 50.0" in out and "report" not in out, err
+    assert [file.name for file in (tmp_path / "o").iterdir()] == ["results.json"]
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["attacks"] == []
+    code, _, err = attack(place, tmp_path / "o", "--transfer", path, "--recipe", "", capsys=capsys)
+    assert code == 2 and "results.json exists already" in err
+    more = ["--calibrated", "--set", "k=3", "--budget", 9]
+    code, _, err = attack(place, tmp_path / "p", "--transfer", path, *more, capsys=capsys)
+    assert code == 2 and "--calibrated, --budget, --set: no recipe is named" in err and not (tmp_path / "p").exists()
+
+
 def test_pairs_are_attacked_in_the_column_that_is_not_frozen(place, tmp_path, capsys):
     rows = [("a book", "the film was good", "pos"), ("a great plot", "a bad film", "neg"), ("the", "fine", "pos")]
     path = write(tmp_path / "pairs.csv", rows, "premise,claim,label")
@@ -169,6 +182,15 @@ def test_a_sentence_is_coloured_on_a_terminal(place, capsys, monkeypatch):
 def test_a_pair_is_two_texts_of_which_one_may_be_frozen(place, capsys):
     code, out, _ = sentence(place, "a book", "a good film", capsys=capsys, more=("--frozen", 0))
     assert code == 0 and out.splitlines()[1].strip() == "a book" and "a [-good-]{+" in out.splitlines()[2]
+
+
+def test_options_that_say_nothing_of_a_sentence_are_refused(place, tmp_path, capsys):
+    more = ["--data", "nowhere.csv", "--output", tmp_path / "o", "--calibrated", "--resume", "--transfer", "nowhere"]
+    code, out, err = sentence(place, "a good film", capsys=capsys, more=more)
+    assert code == 2 and not out and "--data, --output, --resume, --calibrated, --transfer: --text attacks one" in err
+    for flag, value in (("--split", "test"), ("--column", "x"), ("--label", "y"), ("--examples", 3)):
+        code, _, err = sentence(place, "a good film", capsys=capsys, more=(flag, value))
+        assert code == 2 and f"{flag}: --text attacks one sentence" in err
 
 
 def test_a_sentence_that_holds_says_why(place, capsys):
@@ -292,10 +314,8 @@ def test_a_resource_with_a_wrong_checksum_is_one_message(place, tmp_path, capsys
 @pytest.mark.parametrize("name", ["a word", "empty", "nowhere"])
 def test_what_cannot_be_attacked_is_one_message(name, place, tmp_path, capsys):
     target = tmp_path if name == "empty" else name
-    for flags in (["--data", place / "data.csv"], ["--text", "good"]):
-        code, out, err = sparring(
-            "attack", target, "--recipe", "deepwordbug", "--output", tmp_path / "o", *flags, capsys=capsys
-        )
+    for flags in (["--data", place / "data.csv", "--output", tmp_path / "o"], ["--text", "good"]):
+        code, out, err = sparring("attack", target, "--recipe", "deepwordbug", *flags, capsys=capsys)
         assert code == 2 and err.count("error:") == 1 and "Traceback" not in err + out
     assert not (tmp_path / "o").exists()
 

@@ -25,8 +25,14 @@ SHOWN = {
     "ignored": "ignored",
 }
 
+OF_DATA = ("data", "split", "column", "label", "examples", "output", "resume", "calibrated", "transfer")
+"""Options that say nothing of a sentence."""
+OF_RECIPES = ("frozen", "resume", "calibrated", "budget", "variant", "synonyms", "masked_lm", "without", "set")
+"""And those that say nothing where no recipe is run."""
+
 
 def attack(
+    context: typer.Context,
     runs: Annotated[
         list[str] | None, typer.Argument(help="Run folders, model folders or hub names; several are compared.")
     ] = None,
@@ -34,7 +40,12 @@ def attack(
     text: Annotated[
         list[str] | None, typer.Option(help="Attack this sentence (twice for a pair) and show what changed.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipes, separated by commas; see `sparring recipes`.")] = "deepwordbug",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipes, separated by commas; see `sparring recipes`. Default: deepwordbug, or none with --transfer."
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data; default: the run's held-out data.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a task, hub data set or the demo.")] = None,
     column: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
@@ -59,7 +70,10 @@ def attack(
         list[str] | None, typer.Option("--set", help="An option of the recipes, such as --set k=8; repeatable.")
     ] = None,
     transfer: Annotated[
-        list[Path] | None, typer.Option(help="Also score these adversarial rows, made against another victim.")
+        list[Path] | None,
+        typer.Option(
+            help="Score these adversarial rows, made against another victim; nothing else unless --recipe is named."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.", min=0)] = 0,
     precision: Annotated[
@@ -75,14 +89,22 @@ def attack(
         raise SettingError(f"--precision is {precision!r}; choose auto or fp32")
     if budget is not None and budget < 1:
         raise SettingError(f"--budget is {budget}; the first query is that of the original text, so give 1 or more")
+    if text:
+        _refuse(context, OF_DATA, "--text attacks one sentence and shows it")
+    if recipe is None:
+        recipe = "" if transfer else "deepwordbug"
     names = [name.strip() for name in recipe.split(",") if name.strip()]
-    options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
+    if transfer and not names:
+        _refuse(context, OF_RECIPES, "no recipe is named, and --transfer alone only scores its rows")
+    options = {}
+    if names or not transfer:
+        options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
     quiet()
     from ..attack.recipes import recipe as build
     from ..attack.recipes import takes
 
     for option, value in (("synonyms", synonyms), ("masked_lm", masked_lm)):
-        if value and not any(takes(name, option) for name in names):
+        if value and names and not any(takes(name, option) for name in names):
             flag = f"--{option.replace('_', '-')}"
             raise SettingError(
                 f"{flag} {value}: none of {', '.join(names)} takes it; leave it out, or name a recipe that does"
@@ -134,6 +156,14 @@ def attack(
     for folder in reports:
         if (folder / "report.html").is_file():
             out.print(f"report: {escape(clean(str(folder / 'report.html')))}", soft_wrap=True)
+
+
+def _refuse(context: typer.Context, options: tuple[str, ...], why: str) -> None:
+    """SettingError for options that were given and would do nothing."""
+    sources = [(f"--{option.replace('_', '-')}", context.get_parameter_source(option)) for option in options]
+    given = [flag for flag, source in sources if source is not None and source.name != "DEFAULT"]
+    if given:
+        raise SettingError(f"{', '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
 
 
 def recipe_options(
@@ -188,11 +218,12 @@ def _typed(name: str, value: str, parameter: inspect.Parameter) -> Any:
 def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for note in record["notes"]:
         say(f"  {note}", "dim")
-    say(
-        f"  {record['data']['rows']} examples, shares in %; words: how many of them were changed in a success; "
-        "queries: mean",
-        "dim",
-    )
+    if record["attacks"]:
+        say(
+            f"  {record['data']['rows']} examples, shares in %; words: how many of them were changed in a success; "
+            "queries: mean",
+            "dim",
+        )
     if titled:
         out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, 1))

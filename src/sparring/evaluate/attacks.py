@@ -30,6 +30,7 @@ from ..train.folder import RUN, read_run, versions, write_json
 from .metrics import interval
 from .run import run_examples
 
+RESULTS = "results.json"
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -81,6 +82,10 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
             raise DataError(f"there is no file {path} of adversarial rows")
     folders = _folders(job)
     _start_processes()
+    there = next((folder / RESULTS for folder in folders if (folder / RESULTS).is_file()), None)
+    if there is not None and not job.recipes:  # of attacks, whose lines would not be asked for the new results
+        raise RunError(f"{there} exists already; choose another --output for rows of --transfer alone")
+    _wait()
     encoder = _encoder()
     records, attacks = [], []
     for victim, folder in zip(job.victims, folders, strict=True):
@@ -156,7 +161,7 @@ def _attack_victim(
     }
     if _is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "results.json", record)
+        write_json(folder / RESULTS, record)
         if attacks:
             write_report(folder / "report.html", _report(job, record, outcomes))
     return record, outcomes
