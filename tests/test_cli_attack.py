@@ -250,6 +250,7 @@ MISTAKES = {
     "a masked model that nobody asks": (["--masked-lm", "x"], ["--masked-lm x", "none of deepwordbug"]),
     "an unknown variant of a recipe that has one": (["--recipe", "charmer", "--variant", "papers"], ["'papers'"]),
     "a masked model that is nowhere": (["--recipe", "bae", "--masked-lm", "/no/where"], ["/no/where"]),
+    "rows to calibrate on that are nowhere": (["--calibrate-on", "nowhere.csv"], ["nowhere.csv"]),
     "transfer rows that are nowhere": (["--transfer", "nowhere.jsonl"], ["nowhere.jsonl"]),
 }
 

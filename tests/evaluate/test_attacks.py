@@ -10,6 +10,7 @@ import pytest
 from puppets import WORDS, exit_code, forked, handset, random_model
 
 from sparring.attack import recipes
+from sparring.attack.calibrate import calibrated
 from sparring.attack.records import read_lines
 from sparring.attack.run import attack
 from sparring.attack.victim import ModelVictim
@@ -111,6 +112,30 @@ def test_a_calibrated_attacker_undoes_a_sure_model(place, tmp_path):
     (line,) = sure["minimum"]
     assert line["recipe"] == "pwws" and line["plain"] == accuracy(blind) and line["calibrated"] == accuracy(seeing)
     assert line["low"] < line["accuracy"] <= min(line["plain"], line["calibrated"]) < line["high"]
+
+
+def test_the_temperature_may_be_fitted_to_other_rows_and_the_results_say_to_which(place, tmp_path):
+    header, *rows = (place / "data.csv").read_text().splitlines()
+    for name, part in (("first", rows[:75]), ("second", rows[75:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
+    given = job(place, tmp_path / "out", "sure", calibrated=True, data=str(tmp_path / "first.csv"))
+    given = replace(given, calibrate_on=str(tmp_path / "second.csv"))
+    (found,) = attack_job(given)["victims"]
+    victim = ModelVictim(*handset(WEIGHTS, bias=0.05, sharpness=200.0), half=False)
+    labels = [int(row.endswith("pos")) for row in rows]
+    wanted, other = (
+        calibrated(victim, [(row.split(",")[0],) for row in rows[part]], labels[part])
+        for part in (slice(75, None), slice(75))
+    )
+    fitted = found["calibration"]
+    assert fitted["temperature"] == found["attacks"][1]["temperature"] == pytest.approx(wanted, rel=1e-3)
+    assert abs(wanted - other) > 0.01 * wanted and fitted["rows"] == 75 and "second.csv" in fitted["fitted_on"]
+    assert "second.csv" in (tmp_path / "out" / "report.html").read_text()
+    (found,) = attack_job(replace(given, calibrate_on=None, output=tmp_path / "plain"))["victims"]
+    assert found["calibration"]["fitted_on"] == "the attacked rows"
+    assert found["calibration"]["temperature"] == pytest.approx(other, rel=1e-3)
+    with pytest.raises(SettingError, match="--calibrated"):
+        attack_job(replace(given, calibrated=False, output=tmp_path / "o"))
 
 
 def test_what_the_plain_attacker_asked_costs_the_calibrated_one_nothing(place, tmp_path):

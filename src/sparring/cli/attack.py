@@ -25,9 +25,10 @@ SHOWN = {
     "ignored": "ignored",
 }
 
-OF_DATA = ("data", "split", "column", "label", "examples", "output", "resume", "calibrated", "transfer")
+OF_DATA = ("data", "split", "column", "label", "examples", "output", "resume", "calibrated", "calibrate_on", "transfer")
 """Options that say nothing of a sentence."""
-OF_RECIPES = ("frozen", "resume", "calibrated", "budget", "variant", "synonyms", "masked_lm", "without", "set")
+OF_ATTACKS = ("frozen", "resume", "calibrated", "calibrate_on", "budget")
+OF_ATTACKS += ("variant", "synonyms", "masked_lm", "without", "set")
 """And those that say nothing where no recipe is run."""
 
 
@@ -59,6 +60,9 @@ def attack(
     calibrated: Annotated[
         bool, typer.Option(help="Attack a second time at the victim's best temperature, and report the minimum.")
     ] = False,
+    calibrate_on: Annotated[
+        str | None, typer.Option(help="--calibrated, fitted to these labelled data; default: to the attacked rows.")
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Most queries an example; default: no limit.")] = None,
     variant: Annotated[str, typer.Option(help="paper, or textattack where that toolkit differs.")] = "paper",
     synonyms: Annotated[
@@ -95,7 +99,7 @@ def attack(
         recipe = "" if transfer else "deepwordbug"
     names = [name.strip() for name in recipe.split(",") if name.strip()]
     if transfer and not names:
-        _refuse(context, OF_RECIPES, "no recipe is named, and --transfer alone only scores its rows")
+        _refuse(context, OF_ATTACKS, "no recipe is named, and --transfer alone only scores its rows")
     options = {}
     if names or not transfer:
         options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
@@ -126,7 +130,8 @@ def attack(
         examples=examples,
         frozen=tuple(frozen or ()),
         budget=budget,
-        calibrated=calibrated,
+        calibrated=calibrated or calibrate_on is not None,
+        calibrate_on=calibrate_on,
         seed=seed,
         half=half,
         output=output,
@@ -252,6 +257,9 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
         out.print(
             f"transfer: {name}: {share} % right on {entry['rows']} rows made against another victim", soft_wrap=True
         )
+    if record["calibration"] is not None:
+        fitted = record["calibration"]
+        say(f"  temperature {fitted['temperature']:.3g}, fitted to {fitted['rows']} rows: {fitted['fitted_on']}", "dim")
     for line in record["minimum"] or []:
         out.print(
             f"{line['recipe']}: {_share(line['plain'])} at temperature 1, {_share(line['calibrated'])} calibrated, "

@@ -53,6 +53,8 @@ class AttackJob:
     """Numbers of the text columns that no attack may touch."""
     budget: int | None = None
     calibrated: bool = False
+    calibrate_on: str | None = None
+    """Labelled data whose labels the calibrated attacker's temperature is fitted to; default: the attacked rows."""
     seed: int = 0
     half: bool | None = None
     output: Path = Path("attacks")
@@ -66,7 +68,8 @@ class AttackJob:
 def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str, Any]:
     """Run what is missing, write results and reports, and return everything as one plain record.
 
-    {"victims": [{"victim", "data", "attacks": [...], "worst_case", "minimum", "transfer"}], "comparison": [...]}.
+    {"victims": [{"victim", "data", "attacks": [...], "worst_case", "calibration", "minimum", "transfer"}],
+    "comparison": [...]}.
     With torchrun every process takes its share of the examples; the record is complete in all of them.
     Raises SparringError for anything a user can mend; finished examples are kept.
     """
@@ -77,6 +80,8 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         raise SettingError(f"each recipe once: {', '.join(names)}")
     if job.budget is not None and job.budget < 1:
         raise SettingError(f"--budget is {job.budget}; the first query is that of the original, so give 1 or more")
+    if job.calibrate_on is not None and not job.calibrated:
+        raise SettingError("--calibrate-on is of the calibrated attacker; add --calibrated")
     for path in job.transfer:
         if not path.is_file():
             raise DataError(f"there is no file {path} of adversarial rows")
@@ -109,9 +114,9 @@ def _attack_victim(
     if frozen != job.frozen or len(frozen) == len(examples.texts[0]):
         raise SettingError(f"--frozen {job.frozen}: the texts have {len(examples.texts[0])} columns, from 0")
     runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
-    if job.calibrated:
-        temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
-        runs += [(f"{recipe.name}.calibrated", recipe, round(temperature, 6)) for recipe in job.recipes]
+    calibration = _calibration(job, victim, examples) if job.calibrated else None
+    if calibration is not None:
+        runs += [(f"{recipe.name}.calibrated", recipe, calibration["temperature"]) for recipe in job.recipes]
     head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
     head["labels"] = list(examples.label_names)
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
@@ -155,6 +160,7 @@ def _attack_victim(
         "labels": list(examples.label_names),
         "attacks": attacks,
         "worst_case": worst_case(outcomes.values()) if len(outcomes) > 1 else None,
+        "calibration": calibration,
         "minimum": _minimum(job, outcomes) if job.calibrated else None,
         "transfer": [_transfer(path, victim, examples) for path in job.transfer],
         "versions": versions(),
@@ -165,6 +171,21 @@ def _attack_victim(
         if attacks:
             write_report(folder / "report.html", _report(job, record, outcomes))
     return record, outcomes
+
+
+def _calibration(job: AttackJob, victim: Victim, examples: Examples) -> dict[str, Any]:
+    """The temperature that suits the victim best, and the rows whose labels it was fitted to."""
+    rows, attacked = examples, job.calibrate_on is None
+    if job.calibrate_on is not None:
+        rows = load(job.calibrate_on, split="dev", text=job.text, label=job.label, like=examples)
+    temperature = calibrated_temperature(victim, rows.texts, [int(label) for label in rows.labels])
+    return {
+        "temperature": round(temperature, 6),
+        "fitted_on": "the attacked rows" if attacked else rows.origin,
+        "rows": len(rows.texts),
+        "sha256": rows.digest,
+        "notes": [] if attacked else list(rows.notes),
+    }
 
 
 def _entry(title: str, recipe: Recipe, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
@@ -327,6 +348,7 @@ def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Out
         "command": job.command,
         "recipes": recipes,
         "worst_case": record["worst_case"],
+        "calibration": record["calibration"],
         "minimum": record["minimum"],
         "comparison": None,
     }
