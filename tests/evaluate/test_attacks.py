@@ -154,7 +154,34 @@ def test_two_victims_are_compared_on_the_same_examples(place, tmp_path):
     assert found["only_a"] == sum(a[row] and not b[row] for row in a) > 0
     assert found["only_b"] == sum(b[row] and not a[row] for row in a) > 0 and 0 < found["p"] <= 1
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == record["comparison"]
-    assert all((tmp_path / "out" / name / "report.html").is_file() for name in ("plain", "biased"))
+
+
+def test_every_report_shows_the_comparison_and_so_does_that_of_a_resumed_run(place, tmp_path):
+    both = (recipes.pwws(synonyms=place / "synonyms.json"), recipes.deepwordbug())
+    given = job(place, tmp_path / "out", "plain", "biased", recipes=both, examples=40)
+    record = attack_job(given)
+    pages = [tmp_path / "out" / name / "report.html" for name in ("plain", "biased")]
+    first = [page.read_text(encoding="utf-8") for page in pages]
+    for page in first:
+        section = page.split("Comparison on the same examples", 1)[1].split("<h2>", 1)[0]
+        assert section.count("<tr>") == 3 and "exact McNemar p" in section
+        for line in record["comparison"]:
+            found = line["result"]
+            cells = [
+                line["attack"],
+                line["a"],
+                line["b"],
+                "40",
+                f"{100 * found['a']:.1f} %",
+                f"{100 * found['b']:.1f} %",
+            ]
+            cells += [found["only_a"], found["only_b"], f"{found['p']:.4g}"]
+            assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) in section
+    for path in (pages[0], pages[1], tmp_path / "out" / "comparison.json"):
+        path.unlink()
+    attack_job(replace(given, resume=True))
+    again = [page.read_text(encoding="utf-8") for page in pages]
+    assert all(page.count("exact McNemar p") == 1 for page in again)
 
 
 def test_rows_made_against_another_victim_are_called_transfer(place, tmp_path):

@@ -27,10 +27,11 @@ from ..data.load import Examples, load
 from ..errors import DataError, ModelError, RunError, SettingError
 from ..model import world
 from ..train.folder import RUN, read_run, versions, write_json
+from .attacks_page import report_of
 from .metrics import interval
 from .run import run_examples
 
-RESULTS = "results.json"
+RESULTS, REPORT = "results.json", "report.html"
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -102,6 +103,9 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         result["comparison"] = _comparison(job, attacks)
         if _is_main():
             write_json(job.output / "comparison.json", result["comparison"])
+            for record, outcomes, folder in zip(records, attacks, folders, strict=True):
+                if outcomes:  # each victim's report was written when it was done; now the others are known too
+                    write_report(folder / REPORT, report_of(record, outcomes, job.command, result["comparison"]))
     return result
 
 
@@ -169,7 +173,7 @@ def _attack_victim(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RESULTS, record)
         if attacks:
-            write_report(folder / "report.html", _report(job, record, outcomes))
+            write_report(folder / REPORT, report_of(record, outcomes, job.command))
     return record, outcomes
 
 
@@ -298,60 +302,6 @@ def _examples(job: AttackJob, name: str, victim: Victim) -> Examples:
     if isinstance(victim, ModelVictim) and max(examples.labels) >= victim.classes:
         raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {victim.classes}")
     return examples
-
-
-def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Outcome]]) -> Any:
-    labels = record["labels"]
-
-    def label(number: int | None) -> str | None:
-        return None if number is None else labels[number] if number < len(labels) else str(number)
-
-    recipes = []
-    for entry in record["attacks"]:
-        figures = dict(entry["summary"])
-        for name, key in (
-            ("clean_accuracy", "clean_interval"),
-            ("accuracy_under_attack", "attacked_interval"),
-            ("success_rate", "success_interval"),
-        ):
-            figures[f"{name}_low"], figures[f"{name}_high"] = figures.pop(key)
-        recipes.append(
-            {
-                "recipe": entry["recipe"],
-                "variant": entry["variant"],
-                "calibrated": entry["title"].endswith(".calibrated"),
-                "temperature": entry["temperature"],
-                "stand_ins": entry["stand_ins"],
-                "off": entry["off"],
-                "differs": entry["differs"],
-                "ignored": entry["ignored"],
-                "settings": entry["constants"],
-                "summary": {**figures, "seconds": entry["seconds"]},
-                "outcomes": [
-                    {
-                        **o.write(),
-                        "label": label(o.label),
-                        "predicted": label(o.predicted),
-                        "attacked": label(o.attacked),
-                        "clean_confidence": o.gold_before,
-                        "attacked_confidence": o.gold_after,
-                    }
-                    for o in outcomes[entry["title"]]
-                ],
-            }
-        )
-    return {
-        "title": f"{record['victim']} under attack",
-        "victim": record["victim"],
-        "data": record["data"],
-        "versions": record["versions"],
-        "command": job.command,
-        "recipes": recipes,
-        "worst_case": record["worst_case"],
-        "calibration": record["calibration"],
-        "minimum": record["minimum"],
-        "comparison": None,
-    }
 
 
 def _folders(job: AttackJob) -> list[Path]:
