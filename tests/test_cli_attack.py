@@ -312,6 +312,16 @@ def test_a_resource_with_a_wrong_checksum_is_one_message(place, tmp_path, capsys
     assert not (tmp_path / "o").exists()
 
 
+def test_paths_of_resources_are_listed_whole(tmp_path, capsys, monkeypatch):
+    home = tmp_path / ("long" * 30) / "home"
+    monkeypatch.setenv("SPARRING_HOME", str(home))
+    (tmp_path / "v.txt").write_text("good 1 0\nfine 1 0.1\nbad -1 0\n")
+    assert sparring("resources", "add", "counterfitted", "--from", tmp_path / "v.txt", capsys=capsys)[0] == 0
+    code, out, _ = sparring("resources", "list", capsys=capsys)
+    (line,) = [line for line in out.splitlines() if str(home / "counterfitted") in line]
+    assert code == 0 and line.startswith("counterfitted: ") and "…" not in out
+
+
 @pytest.mark.parametrize("name", ["a word", "empty", "nowhere"])
 def test_what_cannot_be_attacked_is_one_message(name, place, tmp_path, capsys):
     target = tmp_path if name == "empty" else name
