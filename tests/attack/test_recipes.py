@@ -16,6 +16,7 @@ from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
+from sparring.attack.search import by_head_and_tail
 from sparring.attack.text import Text
 from sparring.attack.vectors import Neighbours
 from sparring.attack.victim import ModelVictim
@@ -296,6 +297,8 @@ def test_what_differs_from_the_paper_is_said_and_changes_no_identity(home):
     for name in ("deepwordbug", "textbugger"):
         paper, toolkit = (recipe(name, variant=variant) for variant in ("paper", "textattack"))
         assert paper.differs and not toolkit.differs and "differs" not in paper.describe()
+    combined = recipe("deepwordbug", combined=True)
+    assert not combined.differs and combined.search.keywords["importance"] is by_head_and_tail
     assert any("keyboard" in text for text in recipe("textbugger").differs)
 
 

@@ -9,12 +9,12 @@ from ..charmer import ALPHABET, AnyCharacter
 from ..charmer import charmer as charmer_search
 from ..constrain import EditDistance, StopWords
 from ..recipe import Recipe, Variant
-from ..search import by_deletion, by_unknown, greedy
+from ..search import by_deletion, by_head_and_tail, by_unknown, greedy
 from ..transform.characters import CharacterEdits
 from ..transform.checklist import CheckList
 from ..transform.combine import AnyOf
 from ..transform.synonyms import synonyms as synonyms_from
-from .parts import OURS, PAPER, TEXTATTACK, constraints_of, control, known, most_similar, similar, stand_ins_of
+from .parts import CODE, OURS, PAPER, TEXTATTACK, constraints_of, control, known, most_similar, similar, stand_ins_of
 
 
 def textbugger(
@@ -63,12 +63,17 @@ def textbugger(
 
 
 def deepwordbug(
-    *, variant: Variant = "paper", seed: int = 0, all_places: bool = False, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    seed: int = 0,
+    all_places: bool = False,
+    combined: bool = False,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """DeepWordBug (Gao, Lanchantin, Soffa, Qi, 2018), with an unknown word for importance as TextAttack has it.
 
     The variants differ in stop words alone: TextAttack knows them in lower case only. all_places: try every place of a
-    word rather than a random one.
+    word rather than a random one. combined: order words by their head and tail scores, `combined` in the authors' code.
     """
     known(without)
     constraints, off = constraints_of(
@@ -80,15 +85,19 @@ def deepwordbug(
         name="deepwordbug",
         paper="Gao et al. 2018",
         variant=variant,
-        search=partial(greedy, importance=by_unknown),
+        search=partial(greedy, importance=by_head_and_tail if combined else by_unknown),
         transform=CharacterEdits(one=not all_places, seed=seed),
         constraints=constraints,
         off=off,
         differs=()
-        if variant == "textattack"
-        else ("words are ordered by the harm of an unknown word in their place, TextAttack's order, not the paper's",),
+        if variant == "textattack" or combined
+        else (
+            "words are ordered by the harm of an unknown word in their place, as in TextAttack; combined=true orders "
+            "them by head and tail scores",
+        ),
         constants={
             "edit distance": (30, f"{PAPER} and {TEXTATTACK}"),
+            **({"importance": ("head and tail scores", CODE)} if combined else {}),
             "random edits": ("all places" if all_places else "one place a kind", OURS if all_places else TEXTATTACK),
         },
     )
