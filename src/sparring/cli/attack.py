@@ -27,8 +27,18 @@ SHOWN = {
 
 OF_DATA = ("data", "split", "column", "label", "examples", "output", "resume", "calibrated", "calibrate_on", "transfer")
 """Options that say nothing of a sentence."""
-OF_ATTACKS = ("frozen", "resume", "calibrated", "calibrate_on", "budget")
-OF_ATTACKS += ("variant", "synonyms", "masked_lm", "without", "set")
+OF_ATTACKS = (
+    "frozen",
+    "resume",
+    "calibrated",
+    "calibrate_on",
+    "budget",
+    "variant",
+    "synonyms",
+    "masked_lm",
+    "without",
+    "set",
+)
 """And those that say nothing where no recipe is run."""
 
 
@@ -100,7 +110,7 @@ def attack(
     names = [name.strip() for name in recipe.split(",") if name.strip()]
     if transfer and not names:
         _refuse(context, OF_ATTACKS, "no recipe is named, and --transfer alone only scores its rows")
-    options = {}
+    options: dict[str, Any] = {}
     if names or not transfer:
         options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
     quiet()

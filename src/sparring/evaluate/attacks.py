@@ -2,7 +2,7 @@
 
 OUTPUT/VICTIM/RECIPE.jsonl         one line an example, written as it ends (RECIPE.calibrated.jsonl: at a temperature)
 OUTPUT/VICTIM/results.json         what the lines add up to
-OUTPUT/VICTIM/report.html          the same to look at, with every example
+OUTPUT/VICTIM/report.html          the same to look at, with every example and the comparison
 OUTPUT/comparison.json             of several victims, on the same examples
 
 With one victim its files lie in OUTPUT itself.
