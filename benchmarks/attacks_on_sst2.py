@@ -15,7 +15,6 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "attacks_on_sst2.jsonl"
 FEW = ("bert-attack", "bae", "bae-i", "bae-r+i", "a2t-mlm", "clare", "genetic", "pso", "charmer")
-KINDS = {"bae-i": ("bae", {"kind": "I"}), "bae-r+i": ("bae", {"kind": "R+I"})}
 
 
 def one(name: str, options: argparse.Namespace, variant: str) -> dict[str, Any]:
@@ -23,8 +22,7 @@ def one(name: str, options: argparse.Namespace, variant: str) -> dict[str, Any]:
     from sparring.attack.recipes import recipe
     from sparring.evaluate.attacks import AttackJob, attack_job
 
-    known, more = KINDS.get(name, (name, {}))
-    built = recipe(known, variant=variant, masked_lm=options.masked_lm, **more)
+    built = recipe(name, variant=variant, masked_lm=options.masked_lm)
     rows = options.few if name in FEW else options.examples
     job = AttackJob(
         victims=(options.victim,),
@@ -86,10 +84,8 @@ def main() -> None:
     quiet()
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     there = {(line["recipe"], line["variant"]) for line in map(json.loads, lines)}
-    names = [*RECIPES]
-    names[names.index("bae") + 1 : names.index("bae") + 1] = KINDS
-    masked = {"bert-attack", "bae", *KINDS, "a2t-mlm", "clare"}
-    for name in options.recipes.split(",") if options.recipes else names:
+    masked = {"bert-attack", "bae", "bae-i", "bae-r+i", "a2t-mlm", "clare"}
+    for name in options.recipes.split(",") if options.recipes else RECIPES:
         if (name, options.variant) in there or (name in masked and not options.masked_lm):
             continue
         record = one(name, options, options.variant)

@@ -99,6 +99,27 @@ def test_two_models_are_compared(place, tmp_path, capsys):
     assert out.count("report.html") == 2 and (tmp_path / "o" / "comparison.json").is_file()
 
 
+def test_a_variant_that_there_is_not_is_said_and_recorded(place, tmp_path, capsys):
+    path = write(tmp_path / "few.csv", ROWS[:2])
+    more = ["--recipe", "charmer,deepwordbug", "--variant", "textattack", "--set", "edits=1", "--data", path]
+    code, _, err = attack(place, tmp_path / "o", *more, capsys=capsys)
+    said = ["variant textattack: charmer has no other variant than paper"]
+    assert code == 0 and f"charmer: ignored: {said[0]}" in err
+    assert "deepwordbug: ignored: edits 1: deepwordbug has no such option" in err
+    first, second = json.loads((tmp_path / "o" / "results.json").read_text())["attacks"]
+    assert (first["variant"], first["ignored"]) == ("paper", said) and second["variant"] == "textattack"
+    assert said[0] in (tmp_path / "o" / "report.html").read_text()
+    code, _, err = sentence(place, "a good film", capsys=capsys, recipe="checklist", more=("--variant", "textattack"))
+    assert code == 0 and "checklist: ignored: variant textattack" in err
+
+
+def test_what_differs_from_the_paper_is_said_and_recorded(place, tmp_path, capsys):
+    code, _, err = attack(place, tmp_path / "o", "--recipe", "deepwordbug", "--examples", 1, capsys=capsys)
+    assert code == 0 and "deepwordbug: differs from the paper: words are ordered by" in err
+    (found,) = json.loads((tmp_path / "o" / "results.json").read_text())["attacks"]
+    assert found["differs"] and found["differs"][0].split(",")[0] in (tmp_path / "o" / "report.html").read_text()
+
+
 def test_transfer_is_called_so(place, tmp_path, capsys):
     assert attack(place, tmp_path / "a", "--recipe", "deepwordbug", capsys=capsys)[0] == 0
     lines = tmp_path / "a" / "deepwordbug.jsonl"
@@ -107,6 +128,19 @@ def test_transfer_is_called_so(place, tmp_path, capsys):
     assert code == 0 and "transfer: deepwordbug.jsonl" in out, err
     (found,) = json.loads((tmp_path / "b" / "results.json").read_text())["transfer"]
     assert found["kind"] == "transfer" and "model" in found["made_for"] and found["accuracy"] > 0
+
+
+def test_transfer_alone_scores_its_rows_and_attacks_nothing(place, tmp_path, capsys):
+    path = write(tmp_path / "hard.csv", [("the film was good", "pos"), ("a great plot", "neg")])
+    code, out, err = attack(place, tmp_path / "o", "--transfer", path, capsys=capsys)
+    assert code == 0 and "transfer: hard.csv: 50.0" in out and "report" not in out, err
+    assert [file.name for file in (tmp_path / "o").iterdir()] == ["results.json"]
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["attacks"] == []
+    code, _, err = attack(place, tmp_path / "o", "--transfer", path, "--recipe", "", capsys=capsys)
+    assert code == 2 and "results.json exists already" in err
+    more = ["--calibrated", "--set", "k=3", "--budget", 9]
+    code, _, err = attack(place, tmp_path / "p", "--transfer", path, *more, capsys=capsys)
+    assert code == 2 and "--calibrated, --budget, --set: no recipe is named" in err and not (tmp_path / "p").exists()
 
 
 def test_pairs_are_attacked_in_the_column_that_is_not_frozen(place, tmp_path, capsys):
@@ -148,6 +182,15 @@ def test_a_sentence_is_coloured_on_a_terminal(place, capsys, monkeypatch):
 def test_a_pair_is_two_texts_of_which_one_may_be_frozen(place, capsys):
     code, out, _ = sentence(place, "a book", "a good film", capsys=capsys, more=("--frozen", 0))
     assert code == 0 and out.splitlines()[1].strip() == "a book" and "a [-good-]{+" in out.splitlines()[2]
+
+
+def test_options_that_say_nothing_of_a_sentence_are_refused(place, tmp_path, capsys):
+    more = ["--data", "nowhere.csv", "--output", tmp_path / "o", "--calibrated", "--resume", "--transfer", "nowhere"]
+    code, out, err = sentence(place, "a good film", capsys=capsys, more=more)
+    assert code == 2 and not out and "--data, --output, --resume, --calibrated, --transfer: --text attacks one" in err
+    for flag, value in (("--split", "test"), ("--column", "x"), ("--label", "y"), ("--examples", 3)):
+        code, _, err = sentence(place, "a good film", capsys=capsys, more=(flag, value))
+        assert code == 2 and f"{flag}: --text attacks one sentence" in err
 
 
 def test_a_sentence_that_holds_says_why(place, capsys):
@@ -203,7 +246,11 @@ MISTAKES = {
     "data that are nowhere": (["--data", "nowhere.csv"], ["nowhere.csv"]),
     "a text column that is not there": (["--column", "body"], ["body"]),
     "synonyms that are nowhere": (["--recipe", "random", "--synonyms", "nowhere.txt"], ["nowhere.txt"]),
+    "synonyms for a recipe that has none": (["--synonyms", "minilm"], ["--synonyms minilm", "none of deepwordbug"]),
+    "a masked model that nobody asks": (["--masked-lm", "x"], ["--masked-lm x", "none of deepwordbug"]),
+    "an unknown variant of a recipe that has one": (["--recipe", "charmer", "--variant", "papers"], ["'papers'"]),
     "a masked model that is nowhere": (["--recipe", "bae", "--masked-lm", "/no/where"], ["/no/where"]),
+    "rows to calibrate on that are nowhere": (["--calibrate-on", "nowhere.csv"], ["nowhere.csv"]),
     "transfer rows that are nowhere": (["--transfer", "nowhere.jsonl"], ["nowhere.jsonl"]),
 }
 
@@ -265,13 +312,21 @@ def test_a_resource_with_a_wrong_checksum_is_one_message(place, tmp_path, capsys
     assert not (tmp_path / "o").exists()
 
 
+def test_paths_of_resources_are_listed_whole(tmp_path, capsys, monkeypatch):
+    home = tmp_path / ("long" * 30) / "home"
+    monkeypatch.setenv("SPARRING_HOME", str(home))
+    (tmp_path / "v.txt").write_text("good 1 0\nfine 1 0.1\nbad -1 0\n")
+    assert sparring("resources", "add", "counterfitted", "--from", tmp_path / "v.txt", capsys=capsys)[0] == 0
+    code, out, _ = sparring("resources", "list", capsys=capsys)
+    (line,) = [line for line in out.splitlines() if str(home / "counterfitted") in line]
+    assert code == 0 and line.startswith("counterfitted: ") and "…" not in out
+
+
 @pytest.mark.parametrize("name", ["a word", "empty", "nowhere"])
 def test_what_cannot_be_attacked_is_one_message(name, place, tmp_path, capsys):
     target = tmp_path if name == "empty" else name
-    for flags in (["--data", place / "data.csv"], ["--text", "good"]):
-        code, out, err = sparring(
-            "attack", target, "--recipe", "deepwordbug", "--output", tmp_path / "o", *flags, capsys=capsys
-        )
+    for flags in (["--data", place / "data.csv", "--output", tmp_path / "o"], ["--text", "good"]):
+        code, out, err = sparring("attack", target, "--recipe", "deepwordbug", *flags, capsys=capsys)
         assert code == 2 and err.count("error:") == 1 and "Traceback" not in err + out
     assert not (tmp_path / "o").exists()
 

@@ -91,6 +91,14 @@ def test_the_audit_looks_at_every_changed_word(constraint, tagger):
     assert alone(made.check(original, current, [current.replace(0, "fine")])) == [False]
 
 
+def test_words_put_in_beside_a_word_may_be_of_any_part_of_speech_and_replacements_may_not(tagger):
+    edits = [{0: "fine"}, {0: "awful"}, {0: "awful good"}, {0: "good awful"}, {0: "awful fine"}]
+    assert verdicts(PartOfSpeech(tagger=tagger), "good film", *edits) == [True, False, False, True, False]
+    replaced = PartOfSpeech(insertions_pass=True, tagger=tagger)
+    assert verdicts(replaced, "good film", *edits) == [True, False, True, True, False]
+    assert replaced.name == "part of speech of replaced words, noun and verb are one"
+
+
 def test_a_table_without_cosines_lets_all_pass_and_the_name_says_so():
     constraint = WordCosine(0.5, TABLE)
     assert verdicts(constraint, "good film", {0: "fine"}, {0: "bad"}) == [True, True]

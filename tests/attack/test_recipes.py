@@ -12,11 +12,13 @@ from test_wordnet import tiny_wordnet
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from sparring.attack import recipes, resources
-from sparring.attack.constrain import violations
+from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
+from sparring.attack.search import by_head_and_tail
 from sparring.attack.text import Text
+from sparring.attack.vectors import Neighbours
 from sparring.attack.victim import ModelVictim
 from sparring.errors import DataError, ModelError, SettingError
 
@@ -84,7 +86,8 @@ def test_a_recipe_attacks_and_its_successes_satisfy_its_constraints(name, home, 
         assert bound.describe() == results.recipe
 
 
-ALWAYS = [name for name in RECIPES if name not in ("checklist", "textfooler", "a2t", "a2t-mlm", "bae", "hotflip")]
+SELDOM = ("checklist", "textfooler", "a2t", "a2t-mlm", "bae", "bae-i", "bae-r+i", "hotflip")
+ALWAYS = [name for name in RECIPES if name not in SELDOM]
 
 
 @pytest.mark.parametrize("name", ALWAYS)
@@ -128,6 +131,8 @@ EXPECTED = {
     "pwws": {"stop_words"},
     "bert-attack": {"stop_words", "share_of_words"},
     "bae": {"stop_words", "part_of_speech", "similarity"},
+    "bae-i": {"stop_words", "similarity"},
+    "bae-r+i": {"stop_words", "part_of_speech", "similarity"},
     "textbugger": {"stop_words", "similarity"},
     "deepwordbug": {"stop_words", "edit_distance"},
     "a2t": {"stop_words", "share_of_words", "word_cosine", "part_of_speech", "similarity"},
@@ -265,7 +270,10 @@ def test_pwws_asks_for_each_candidate_once_and_textattack_twice(tmp_path):
     assert toolkit.queries == 1 + n + n * k + n * k
 
 
-@pytest.mark.parametrize("name", ["textfooler", "pwws", "bert-attack", "bae", "textbugger", "deepwordbug"])
+VARIED = [name for name, make in RECIPES.items() if "variant" in inspect.signature(make).parameters]
+
+
+@pytest.mark.parametrize("name", VARIED)
 def test_textattack_knows_stop_words_in_small_letters_only(name, home):
     text = Text.of("The film WAS good and the plot")
     paper, toolkit = (recipe(name, variant=variant).constraints[0] for variant in ("paper", "textattack"))
@@ -287,6 +295,42 @@ def test_similarity_is_measured_as_the_variant_does(name, paper, toolkit, home):
         assert (wanted is None and not named) or wanted in named[0]
 
 
+def test_what_differs_from_the_paper_is_said_and_changes_no_identity(home):
+    for name in ("deepwordbug", "textbugger"):
+        paper, toolkit = (recipe(name, variant=variant) for variant in ("paper", "textattack"))
+        assert paper.differs and not toolkit.differs and "differs" not in paper.describe()
+    combined = recipe("deepwordbug", combined=True)
+    assert not combined.differs and combined.search.keywords["importance"] is by_head_and_tail
+    assert any("keyboard" in text for text in recipe("textbugger").differs)
+
+
+def test_the_antonym_filter_of_bert_attack_is_off_until_it_is_asked_for(home, monkeypatch, tmp_path):
+    vectors = Neighbours.from_vectors("v", ["good", "fine", "bad"], np.array([[1.0, 0], [3, 4], [-1, 0]]))
+    monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: vectors)
+    plain, filtered = recipe("bert-attack"), recipe("bert-attack", antonym_filter=True)
+    assert "antonym_filter=true" in plain.off[0] and not filtered.off and len(filtered.constraints) == 3
+    text = Text.of("a good film")
+    candidates = [text.replace(1, word) for word in ("fine", "bad", "unheard")]
+    found = alone(allowed(filtered.constraints, text, text, candidates))
+    assert [one.slots[1] for one in found] == ["fine", "unheard"]
+    assert recipe("bert-attack", antonym_filter=True, without=("word_cosine",)).off == ("word cosine",)
+    table = Neighbours.from_table("t", {"good": [["fine", 0.6]]})
+    monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: table)
+    with pytest.raises(DataError, match=r"add it from vectors.*--without word_cosine"):
+        recipe("bert-attack", antonym_filter=True)
+
+
+def test_options_that_a_recipe_does_not_have_are_named():
+    built = recipe("checklist", variant="textattack", synonyms="minilm", seed=3, without=())
+    assert built.variant == "paper" and built.ignored == (
+        "variant textattack: checklist has no other variant than paper",
+        "synonyms minilm: checklist has no such option",
+    )
+    assert recipe("deepwordbug", variant="textattack").ignored == recipe("checklist", variant="paper").ignored == ()
+    with pytest.raises(SettingError, match="'x'"):
+        recipe("checklist", variant="x")
+
+
 @pytest.mark.parametrize("name", ["genetic", "pso"])
 def test_population_searches_are_told_the_variant(name, home):
     for variant in ("paper", "textattack"):
@@ -304,9 +348,15 @@ def test_textfooler_drifts_and_the_audit_says_so(home, victim):
 
 @pytest.mark.parametrize(("kind", "name"), [("R", "bae"), ("I", "bae-i"), ("R+I", "bae-r+i")])
 def test_bae_replaces_inserts_or_does_both(kind, name, home, victim):
-    built = recipes.bae(kind=kind, k=12, without=("similarity", "part_of_speech") if kind == "R" else ("similarity",))
+    built = recipes.bae(kind=kind, k=12, without=("similarity", "part_of_speech"))
     assert built.name == name
     text = Text.of("the film was good")
     candidates = alone(built.transform.candidates(text, 3))
     spaces = {candidate.slots[3].count(" ") for candidate in candidates}
     assert spaces == {"R": {0}, "I": {1}, "R+I": {0, 1}}[kind]
+
+
+def test_every_recipe_is_a_function_of_its_name():
+    for name, make in RECIPES.items():
+        assert getattr(recipes, name.replace("-", "_").replace("+", "_")) is make, name
+        assert name.replace("-", "_").replace("+", "_") in recipes.__all__

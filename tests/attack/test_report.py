@@ -49,7 +49,8 @@ def hostile():
             outcome(1, "failed", text, **words),
             outcome(2, text, text, **words),
         ]
-        named = {"variant": text, "stand_ins": [text], "off": [text], "settings": {text: [text, text]}}
+        named = {"variant": text, **{key: [text] for key in ("stand_ins", "off", "differs", "ignored")}}
+        named["settings"] = {text: [text, text]}
         recipes.append(recipe(text, outcomes, **named))
     everything = "\n".join(HOSTILE)
     places = {
@@ -60,6 +61,7 @@ def hostile():
     }
     named = {everything: everything}
     line = dict(recipe=everything, plain=0.5, calibrated=0.25, accuracy=0.125, low=0.1, high=0.2)
+    places["calibration"] = {"rows": 9, "fitted_on": everything}
     places |= {"minimum": [line], "worst_case": dict(accuracy=0.1, low=0.0, high=0.2)}
     return content(*recipes, **places, data=named, versions=named)
 

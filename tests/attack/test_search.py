@@ -22,6 +22,7 @@ from sparring.attack.search import (
     at_random,
     by_deletion,
     by_flip,
+    by_head_and_tail,
     by_saliency,
     by_unknown,
     flip_importance,
@@ -46,6 +47,19 @@ def test_importance_on_a_linear_victim_is_the_order_of_the_weights(importance):
     scores = alone(importance(played, Lexicon({}), [], words))
     order = [played.original.original[i] for i in np.argsort(-scores, kind="stable")]
     assert order[:3] == ["great", "fine", "film"] and order[-1] == "dull"
+
+
+def test_head_and_tail_scores_are_the_changes_as_words_come_and_go():
+    played = game("great dull, the film!", 1, BagOfWords(WEIGHTS))
+
+    def p(logit):
+        return 1 / (1 + math.exp(-logit))
+
+    heads = [p(3) - 0.5, p(1) - p(3), 0.0, p(1.5) - p(1)]
+    tails = [p(1.5) - p(-1.5), p(-1.5) - p(0.5), 0.0, p(0.5) - 0.5]
+    found = alone(by_head_and_tail(played, Lexicon({}), [], [0, 1, 3]))
+    assert found == pytest.approx([(heads[i] + tails[i]) / 2 for i in (0, 1, 3)])
+    assert played.queries == 1 + 2 * 4
 
 
 @pytest.mark.parametrize("importance", [by_deletion, by_unknown, by_flip, by_saliency, at_random])

@@ -10,6 +10,7 @@ import pytest
 from puppets import WORDS, exit_code, forked, handset, random_model
 
 from sparring.attack import recipes
+from sparring.attack.calibrate import calibrated
 from sparring.attack.records import read_lines
 from sparring.attack.run import attack
 from sparring.attack.victim import ModelVictim
@@ -113,6 +114,30 @@ def test_a_calibrated_attacker_undoes_a_sure_model(place, tmp_path):
     assert line["low"] < line["accuracy"] <= min(line["plain"], line["calibrated"]) < line["high"]
 
 
+def test_the_temperature_may_be_fitted_to_other_rows_and_the_results_say_to_which(place, tmp_path):
+    header, *rows = (place / "data.csv").read_text().splitlines()
+    for name, part in (("first", rows[:75]), ("second", rows[75:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
+    given = job(place, tmp_path / "out", "sure", calibrated=True, data=str(tmp_path / "first.csv"))
+    given = replace(given, calibrate_on=str(tmp_path / "second.csv"))
+    (found,) = attack_job(given)["victims"]
+    victim = ModelVictim(*handset(WEIGHTS, bias=0.05, sharpness=200.0), half=False)
+    labels = [int(row.endswith("pos")) for row in rows]
+    wanted, other = (
+        calibrated(victim, [(row.split(",")[0],) for row in rows[part]], labels[part])
+        for part in (slice(75, None), slice(75))
+    )
+    fitted = found["calibration"]
+    assert fitted["temperature"] == found["attacks"][1]["temperature"] == pytest.approx(wanted, rel=1e-3)
+    assert abs(wanted - other) > 0.01 * wanted and fitted["rows"] == 75 and "second.csv" in fitted["fitted_on"]
+    assert "second.csv" in (tmp_path / "out" / "report.html").read_text()
+    (found,) = attack_job(replace(given, calibrate_on=None, output=tmp_path / "plain"))["victims"]
+    assert found["calibration"]["fitted_on"] == "the attacked rows"
+    assert found["calibration"]["temperature"] == pytest.approx(other, rel=1e-3)
+    with pytest.raises(SettingError, match="--calibrated"):
+        attack_job(replace(given, calibrated=False, output=tmp_path / "o"))
+
+
 def test_what_the_plain_attacker_asked_costs_the_calibrated_one_nothing(place, tmp_path):
     (found,) = attack_job(job(place, tmp_path / "out", calibrated=True, examples=20))["victims"]
     first, second = found["attacks"]
@@ -129,7 +154,34 @@ def test_two_victims_are_compared_on_the_same_examples(place, tmp_path):
     assert found["only_a"] == sum(a[row] and not b[row] for row in a) > 0
     assert found["only_b"] == sum(b[row] and not a[row] for row in a) > 0 and 0 < found["p"] <= 1
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == record["comparison"]
-    assert all((tmp_path / "out" / name / "report.html").is_file() for name in ("plain", "biased"))
+
+
+def test_every_report_shows_the_comparison_and_so_does_that_of_a_resumed_run(place, tmp_path):
+    both = (recipes.pwws(synonyms=place / "synonyms.json"), recipes.deepwordbug())
+    given = job(place, tmp_path / "out", "plain", "biased", recipes=both, examples=40)
+    record = attack_job(given)
+    pages = [tmp_path / "out" / name / "report.html" for name in ("plain", "biased")]
+    first = [page.read_text(encoding="utf-8") for page in pages]
+    for page in first:
+        section = page.split("Comparison on the same examples", 1)[1].split("<h2>", 1)[0]
+        assert section.count("<tr>") == 3 and "exact McNemar p" in section
+        for line in record["comparison"]:
+            found = line["result"]
+            cells = [
+                line["attack"],
+                line["a"],
+                line["b"],
+                "40",
+                f"{100 * found['a']:.1f} %",
+                f"{100 * found['b']:.1f} %",
+            ]
+            cells += [found["only_a"], found["only_b"], f"{found['p']:.4g}"]
+            assert "".join(f"<td><bdi>{cell}</bdi></td>" for cell in cells) in section
+    for path in (pages[0], pages[1], tmp_path / "out" / "comparison.json"):
+        path.unlink()
+    attack_job(replace(given, resume=True))
+    again = [page.read_text(encoding="utf-8") for page in pages]
+    assert all(page.count("exact McNemar p") == 1 for page in again)
 
 
 def test_rows_made_against_another_victim_are_called_transfer(place, tmp_path):

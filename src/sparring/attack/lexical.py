@@ -75,13 +75,16 @@ class PartOfSpeech(Constraint):
     noun_verb: a noun may become a verb and the other way round. tagger: default the resource `pos_tagger`.
     Words are those of the same field, TextAttack's window crosses from one to the next; it also tags the first of
     equal words in the window rather than the one that was changed. Of several words in a place the first is tagged;
-    deleted words pass.
+    deleted words pass. insertions_pass: so do words beside the original one, which replace none (BAE).
     """
 
-    def __init__(self, *, noun_verb: bool = True, tagger: "Tagger | None" = None) -> None:
-        self.noun_verb = noun_verb
+    def __init__(
+        self, *, noun_verb: bool = True, insertions_pass: bool = False, tagger: "Tagger | None" = None
+    ) -> None:
+        self.noun_verb, self.insertions_pass = noun_verb, insertions_pass
         self.tagger = tagger or load_tagger(find("pos_tagger"))
-        self.name = "part of speech, noun and verb are one" if noun_verb else "part of speech"
+        self.name = f"part of speech{' of replaced words' if insertions_pass else ''}"
+        self.name += ", noun and verb are one" if noun_verb else ""
 
     def check(self, original: Text, current: Text, candidates: Sequence[Text]) -> Search[list[bool]]:
         """All changed places of each candidate, whenever they were changed."""
@@ -103,7 +106,7 @@ class PartOfSpeech(Constraint):
         last = min(len(words), index + AFTER + 1)
         after = tuple(words[j] for j in range(index + 1, last) if original.field_of(j) == field)
         inside = tuple(new.split())
-        if not inside:
+        if not inside or (self.insertions_pass and len(inside) > 1 and words[index] in (inside[0], inside[-1])):
             return True
         a = self.tagger.universal((*before, words[index], *after), len(before))
         b = self.tagger.universal((*before, *inside, *after), len(before))

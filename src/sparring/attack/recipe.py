@@ -35,6 +35,10 @@ class Recipe:
     """What takes the place of something that the paper used; every result repeats it."""
     off: tuple[str, ...] = ()
     """Constraints of the paper that were switched off; every result repeats it."""
+    differs: tuple[str, ...] = ()
+    """What this variant does otherwise than the paper, where no constant says it; every result repeats it."""
+    ignored: tuple[str, ...] = ()
+    """What was asked for and this recipe does not have, such as another variant; every result repeats it."""
 
     def __post_init__(self) -> None:
         if self.variant not in get_args(Variant):
@@ -46,7 +50,10 @@ class Recipe:
         return replace(self, transform=self.transform.bound(victim), constraints=constraints)
 
     def describe(self) -> dict[str, Any]:
-        """For records and reports: plain values that can be written as JSON."""
+        """For records and reports: plain values that can be written as JSON.
+
+        They tell attacks apart when one is resumed; `differs` and `ignored` decide no outcome and are not among them.
+        """
         return {
             "recipe": self.name,
             "paper": self.paper,

@@ -79,6 +79,10 @@ class Attacked(TypedDict):
     """Resources that stand in for those of the paper."""
     off: list[str]
     """Constraints of the recipe that were off."""
+    differs: NotRequired[list[str]]
+    """What it does otherwise than its paper."""
+    ignored: NotRequired[list[str]]
+    """Options that it does not have."""
     settings: dict[str, tuple[Any, str] | list[Any]]
     """Value and source of each."""
     summary: Summary
@@ -97,6 +101,8 @@ class Content(TypedDict):
     recipes: list[Attacked]
     worst_case: NotRequired[dict[str, Any] | None]
     """"accuracy", "low", "high": an example counts as right when it withstood every recipe."""
+    calibration: NotRequired[dict[str, Any] | None]
+    """"fitted_on" which how many "rows" the calibrated attacker's temperature was."""
     minimum: NotRequired[list[dict[str, Any]] | None]
     """Of each "recipe": accuracy against the "plain" and the "calibrated" attacker, and "accuracy", "low", "high" where
     an example counts as right when it withstood both."""
@@ -123,7 +129,7 @@ def render(content: Mapping[str, Any]) -> str:
     }
     return fill(
         TEMPLATE,
-        content=plain({"worst_case": None, "minimum": None, "comparison": None, **known}),
+        content=plain({**dict.fromkeys(("worst_case", "calibration", "minimum", "comparison")), **known}),
         recipes=plain(tables),
         names=names,
         styles=[f"c{i % COLOURS} d{i // COLOURS % DASHES}" for i in range(len(recipes))],

@@ -116,6 +116,24 @@ def flip_importance(clean: np.ndarray, without: np.ndarray, gold: int) -> np.nda
     return importance
 
 
+def by_head_and_tail(
+    game: Game, transform: Transform, constraints: Sequence[Constraint], words: list[int]
+) -> Search[np.ndarray]:
+    """DeepWordBug's combined score (Gao et al. 2018), the mean of two, as `combined` of its authors' scoring.py.
+
+    Head: P(gold) of the text up to the word, less that of the text up to the word before. Tail: of the text from the
+    word on, less that from the word after. Of no word it is 1 / classes. 2 n queries for n words, stop words included.
+    """
+    places = game.original.editable
+    n = len(places)
+    heads = [game.original.edit(dict.fromkeys(places[i + 1 :], "")) for i in range(n)]
+    tails = [game.original.edit(dict.fromkeys(places[:i], "")) for i in range(n)]
+    answers = yield from game.ask([*heads, *tails])
+    gold, nothing = answers.probabilities[:, game.gold], 1.0 / answers.probabilities.shape[1]
+    scores: np.ndarray = (np.diff(gold[:n], prepend=nothing) - np.diff(gold[n:], append=nothing)) / 2
+    return scores[np.searchsorted(places, words)]
+
+
 def by_saliency(
     game: Game, transform: Transform, constraints: Sequence[Constraint], words: list[int]
 ) -> Search[np.ndarray]:

@@ -16,9 +16,34 @@ from ..settings import assignments
 from .console import MAIN_PROCESS, AsJson, bar, clean, out, print_json, quiet, say
 
 recipes_app = typer.Typer(help="The attack recipes: list them, show one with its constants.", rich_markup_mode=None)
+SHOWN = {
+    "transform": "transform",
+    "constraints": "constraint",
+    "stand_ins": "stand in",
+    "off": "off",
+    "differs": "differs from the paper",
+    "ignored": "ignored",
+}
+
+OF_DATA = ("data", "split", "column", "label", "examples", "output", "resume", "calibrated", "calibrate_on", "transfer")
+"""Options that say nothing of a sentence."""
+OF_ATTACKS = (
+    "frozen",
+    "resume",
+    "calibrated",
+    "calibrate_on",
+    "budget",
+    "variant",
+    "synonyms",
+    "masked_lm",
+    "without",
+    "set",
+)
+"""And those that say nothing where no recipe is run."""
 
 
 def attack(
+    context: typer.Context,
     runs: Annotated[
         list[str] | None, typer.Argument(help="Run folders, model folders or hub names; several are compared.")
     ] = None,
@@ -26,7 +51,12 @@ def attack(
     text: Annotated[
         list[str] | None, typer.Option(help="Attack this sentence (twice for a pair) and show what changed.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipes, separated by commas; see `sparring recipes`.")] = "deepwordbug",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipes, separated by commas; see `sparring recipes`. Default: deepwordbug, or none with --transfer."
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data; default: the run's held-out data.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a task, hub data set or the demo.")] = None,
     column: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
@@ -40,6 +70,9 @@ def attack(
     calibrated: Annotated[
         bool, typer.Option(help="Attack a second time at the victim's best temperature, and report the minimum.")
     ] = False,
+    calibrate_on: Annotated[
+        str | None, typer.Option(help="--calibrated, fitted to these labelled data; default: to the attacked rows.")
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Most queries an example; default: no limit.")] = None,
     variant: Annotated[str, typer.Option(help="paper, or textattack where that toolkit differs.")] = "paper",
     synonyms: Annotated[
@@ -51,7 +84,10 @@ def attack(
         list[str] | None, typer.Option("--set", help="An option of the recipes, such as --set k=8; repeatable.")
     ] = None,
     transfer: Annotated[
-        list[Path] | None, typer.Option(help="Also score these adversarial rows, made against another victim.")
+        list[Path] | None,
+        typer.Option(
+            help="Score these adversarial rows, made against another victim; nothing else unless --recipe is named."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of every random draw.", min=0)] = 0,
     precision: Annotated[
@@ -67,11 +103,26 @@ def attack(
         raise SettingError(f"--precision is {precision!r}; choose auto or fp32")
     if budget is not None and budget < 1:
         raise SettingError(f"--budget is {budget}; the first query is that of the original text, so give 1 or more")
+    if text:
+        _refuse(context, OF_DATA, "--text attacks one sentence and shows it")
+    if recipe is None:
+        recipe = "" if transfer else "deepwordbug"
     names = [name.strip() for name in recipe.split(",") if name.strip()]
-    options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
+    if transfer and not names:
+        _refuse(context, OF_ATTACKS, "no recipe is named, and --transfer alone only scores its rows")
+    options: dict[str, Any] = {}
+    if names or not transfer:
+        options = recipe_options(names, variant, synonyms, masked_lm, without or [], seed, set or [])
     quiet()
     from ..attack.recipes import recipe as build
+    from ..attack.recipes import takes
 
+    for option, value in (("synonyms", synonyms), ("masked_lm", masked_lm)):
+        if value and names and not any(takes(name, option) for name in names):
+            flag = f"--{option.replace('_', '-')}"
+            raise SettingError(
+                f"{flag} {value}: none of {', '.join(names)} takes it; leave it out, or name a recipe that does"
+            )
     half = None if precision == "auto" else False
     built = tuple(build(name, **options) for name in names)
     if text:
@@ -89,7 +140,8 @@ def attack(
         examples=examples,
         frozen=tuple(frozen or ()),
         budget=budget,
-        calibrated=calibrated,
+        calibrated=calibrated or calibrate_on is not None,
+        calibrate_on=calibrate_on,
         seed=seed,
         half=half,
         output=output,
@@ -119,6 +171,14 @@ def attack(
     for folder in reports:
         if (folder / "report.html").is_file():
             out.print(f"report: {escape(clean(str(folder / 'report.html')))}", soft_wrap=True)
+
+
+def _refuse(context: typer.Context, options: tuple[str, ...], why: str) -> None:
+    """SettingError for options that were given and would do nothing."""
+    sources = [(f"--{option.replace('_', '-')}", context.get_parameter_source(option)) for option in options]
+    given = [flag for flag, source in sources if source is not None and source.name != "DEFAULT"]
+    if given:
+        raise SettingError(f"{', '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
 
 
 def recipe_options(
@@ -173,11 +233,12 @@ def _typed(name: str, value: str, parameter: inspect.Parameter) -> Any:
 def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for note in record["notes"]:
         say(f"  {note}", "dim")
-    say(
-        f"  {record['data']['rows']} examples, shares in %; words: how many of them were changed in a success; "
-        "queries: mean",
-        "dim",
-    )
+    if record["attacks"]:
+        say(
+            f"  {record['data']['rows']} examples, shares in %; words: how many of them were changed in a success; "
+            "queries: mean",
+            "dim",
+        )
     if titled:
         out.print(f"[bold]{escape(clean(record['victim']))}[/bold]")
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True, padding=(0, 1))
@@ -206,6 +267,9 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
         out.print(
             f"transfer: {name}: {share} % right on {entry['rows']} rows made against another victim", soft_wrap=True
         )
+    if record["calibration"] is not None:
+        fitted = record["calibration"]
+        say(f"  temperature {fitted['temperature']:.3g}, fitted to {fitted['rows']} rows: {fitted['fitted_on']}", "dim")
     for line in record["minimum"] or []:
         out.print(
             f"{line['recipe']}: {_share(line['plain'])} at temperature 1, {_share(line['calibrated'])} calibrated, "
@@ -214,9 +278,11 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for entry in record["attacks"]:
         if entry["title"].endswith(".calibrated"):
             continue
-        for kind, names in (("off", entry["off"]), ("stands in", entry["stand_ins"])):
-            for name in names:
+        for kind, key in (("ignored", "ignored"), ("off", "off"), ("stands in", "stand_ins")):
+            for name in entry[key]:
                 say(f"{entry['recipe']}: {kind}: {name}", "yellow")
+        for name in entry["differs"]:
+            say(f"{entry['recipe']}: differs from the paper: {name}", "dim")
         if entry["summary"]["violations"]:
             say(
                 f"{entry['recipe']}: {entry['summary']['violations']} successes break a constraint when held against "
@@ -270,7 +336,7 @@ def _one(
         for recipe in recipes:
             rows = [(texts, int(scores.argmax()))]
             (outcome,) = play(victim, rows, recipe, budget=budget, seed=seed, frozen=frozen).outcomes
-            record = {"victim": name, "recipe": recipe.name, **outcome.write()}
+            record = {"victim": name, "recipe": recipe.name, "ignored": list(recipe.ignored), **outcome.write()}
             for key in ("label", "predicted", "attacked"):
                 record[key] = None if record[key] is None else str(names[record[key]])  # type: ignore[index]
             found.append(record)
@@ -278,6 +344,8 @@ def _one(
         print_json(found)
         return
     for record in found:
+        for name in record["ignored"]:
+            say(f"{record['recipe']}: ignored: {name}", "yellow")
         _show_sentence(record)
 
 
@@ -339,7 +407,8 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
     }
     problem = None
     try:
-        described = build(name, variant=variant).describe()
+        built = build(name, variant=variant)
+        described = {**built.describe(), "differs": list(built.differs), "ignored": list(built.ignored)}
     except SparringError as error:
         described, problem = {"recipe": name, "constants": {}}, str(error)
     if json:
@@ -352,10 +421,10 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
         table.add_row(constant, str(value), source)
     if described["constants"]:
         out.print(table)
-    for title in ("transform", "constraints", "stand_ins", "off"):
+    for title in SHOWN:
         value = described.get(title)
         for line in [value] if isinstance(value, str) else value or []:
-            out.print(f"{title.replace('_', ' ').rstrip('s')}: {escape(line)}")
+            out.print(f"{SHOWN[title]}: {escape(line)}")
     if options:
         shown = ", ".join(f"{name}={value!r}" if value != "" else name for name, value in options.items())
         out.print(f"options (--set): {escape(shown)}")

@@ -41,11 +41,14 @@ def _list(json: AsJson = False) -> None:
             ]
         )
         return
-    table = Table("resource", "what it is", "where", box=None, header_style="bold")
+    table = Table("resource", "what it is", "state", box=None, header_style="bold")
     for row in rows:
-        where = "missing" if row.path is None else f"{clean(str(row.path))} ({(row.bytes or 0) / 1e6:.1f} MB)"
-        table.add_row(row.resource.name, row.resource.what, escape(where if row.problem is None else "damaged"))
+        state = "missing" if row.path is None else f"{(row.bytes or 0) / 1e6:.1f} MB"
+        table.add_row(row.resource.name, row.resource.what, state if row.problem is None else "damaged")
     out.print(table)
+    for row in rows:
+        if row.path is not None:  # outside the table, which would cut it
+            out.print(f"{row.resource.name}: {escape(clean(str(row.path)))}", soft_wrap=True)
     for row in rows:
         if row.problem is not None:
             say(f"{row.resource.name}: {row.problem}", "yellow")

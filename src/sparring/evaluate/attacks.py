@@ -2,7 +2,7 @@
 
 OUTPUT/VICTIM/RECIPE.jsonl         one line an example, written as it ends (RECIPE.calibrated.jsonl: at a temperature)
 OUTPUT/VICTIM/results.json         what the lines add up to
-OUTPUT/VICTIM/report.html          the same to look at, with every example
+OUTPUT/VICTIM/report.html          the same to look at, with every example and the comparison
 OUTPUT/comparison.json             of several victims, on the same examples
 
 With one victim its files lie in OUTPUT itself.
@@ -27,9 +27,11 @@ from ..data.load import Examples, load
 from ..errors import DataError, ModelError, RunError, SettingError
 from ..model import world
 from ..train.folder import RUN, read_run, versions, write_json
+from .attacks_page import report_of
 from .metrics import interval
 from .run import run_examples
 
+RESULTS, REPORT = "results.json", "report.html"
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -52,6 +54,8 @@ class AttackJob:
     """Numbers of the text columns that no attack may touch."""
     budget: int | None = None
     calibrated: bool = False
+    calibrate_on: str | None = None
+    """Labelled data whose labels the calibrated attacker's temperature is fitted to; default: the attacked rows."""
     seed: int = 0
     half: bool | None = None
     output: Path = Path("attacks")
@@ -65,7 +69,8 @@ class AttackJob:
 def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str, Any]:
     """Run what is missing, write results and reports, and return everything as one plain record.
 
-    {"victims": [{"victim", "data", "attacks": [...], "worst_case", "minimum", "transfer"}], "comparison": [...]}.
+    {"victims": [{"victim", "data", "attacks": [...], "worst_case", "calibration", "minimum", "transfer"}],
+    "comparison": [...]}.
     With torchrun every process takes its share of the examples; the record is complete in all of them.
     Raises SparringError for anything a user can mend; finished examples are kept.
     """
@@ -76,11 +81,17 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         raise SettingError(f"each recipe once: {', '.join(names)}")
     if job.budget is not None and job.budget < 1:
         raise SettingError(f"--budget is {job.budget}; the first query is that of the original, so give 1 or more")
+    if job.calibrate_on is not None and not job.calibrated:
+        raise SettingError("--calibrate-on is of the calibrated attacker; add --calibrated")
     for path in job.transfer:
         if not path.is_file():
             raise DataError(f"there is no file {path} of adversarial rows")
     folders = _folders(job)
     _start_processes()
+    there = next((folder / RESULTS for folder in folders if (folder / RESULTS).is_file()), None)
+    if there is not None and not job.recipes:  # of attacks, whose lines would not be asked for the new results
+        raise RunError(f"{there} exists already; choose another --output for rows of --transfer alone")
+    _wait()
     encoder = _encoder()
     records, attacks = [], []
     for victim, folder in zip(job.victims, folders, strict=True):
@@ -92,6 +103,9 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         result["comparison"] = _comparison(job, attacks)
         if _is_main():
             write_json(job.output / "comparison.json", result["comparison"])
+            for record, outcomes, folder in zip(records, attacks, folders, strict=True):
+                if outcomes:  # each victim's report was written when it was done; now the others are known too
+                    write_report(folder / REPORT, report_of(record, outcomes, job.command, result["comparison"]))
     return result
 
 
@@ -104,9 +118,9 @@ def _attack_victim(
     if frozen != job.frozen or len(frozen) == len(examples.texts[0]):
         raise SettingError(f"--frozen {job.frozen}: the texts have {len(examples.texts[0])} columns, from 0")
     runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
-    if job.calibrated:
-        temperature = calibrated_temperature(victim, examples.texts, [int(label) for label in examples.labels])
-        runs += [(f"{recipe.name}.calibrated", recipe, round(temperature, 6)) for recipe in job.recipes]
+    calibration = _calibration(job, victim, examples) if job.calibrated else None
+    if calibration is not None:
+        runs += [(f"{recipe.name}.calibrated", recipe, calibration["temperature"]) for recipe in job.recipes]
     head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
     head["labels"] = list(examples.label_names)
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
@@ -137,7 +151,7 @@ def _attack_victim(
         _wait()
         found = kept.read()
         outcomes[title] = [found[row] for row in sorted(found)]
-        attacks.append(_entry(title, results, outcomes[title], begun[title]))
+        attacks.append(_entry(title, recipe, results, outcomes[title], begun[title]))
     notes = list(examples.notes)
     if outcomes and all(o.status == "skipped" for found in outcomes.values() for o in found):
         notes.append(
@@ -150,23 +164,41 @@ def _attack_victim(
         "labels": list(examples.label_names),
         "attacks": attacks,
         "worst_case": worst_case(outcomes.values()) if len(outcomes) > 1 else None,
+        "calibration": calibration,
         "minimum": _minimum(job, outcomes) if job.calibrated else None,
         "transfer": [_transfer(path, victim, examples) for path in job.transfer],
         "versions": versions(),
     }
     if _is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "results.json", record)
+        write_json(folder / RESULTS, record)
         if attacks:
-            write_report(folder / "report.html", _report(job, record, outcomes))
+            write_report(folder / REPORT, report_of(record, outcomes, job.command))
     return record, outcomes
 
 
-def _entry(title: str, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
+def _calibration(job: AttackJob, victim: Victim, examples: Examples) -> dict[str, Any]:
+    """The temperature that suits the victim best, and the rows whose labels it was fitted to."""
+    rows, attacked = examples, job.calibrate_on is None
+    if job.calibrate_on is not None:
+        rows = load(job.calibrate_on, split="dev", text=job.text, label=job.label, like=examples)
+    temperature = calibrated_temperature(victim, rows.texts, [int(label) for label in rows.labels])
+    return {
+        "temperature": round(temperature, 6),
+        "fitted_on": "the attacked rows" if attacked else rows.origin,
+        "rows": len(rows.texts),
+        "sha256": rows.digest,
+        "notes": [] if attacked else list(rows.notes),
+    }
+
+
+def _entry(title: str, recipe: Recipe, results: Results, outcomes: list[Outcome], before: int) -> dict[str, Any]:
     """One attack in results.json: recipe, summary, and what it cost."""
     return {
         "title": title,
         **results.recipe,
+        "differs": list(recipe.differs),
+        "ignored": list(recipe.ignored),
         "temperature": results.temperature,
         "budget": results.budget,
         "seed": results.seed,
@@ -270,57 +302,6 @@ def _examples(job: AttackJob, name: str, victim: Victim) -> Examples:
     if isinstance(victim, ModelVictim) and max(examples.labels) >= victim.classes:
         raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {victim.classes}")
     return examples
-
-
-def _report(job: AttackJob, record: dict[str, Any], outcomes: dict[str, list[Outcome]]) -> Any:
-    labels = record["labels"]
-
-    def label(number: int | None) -> str | None:
-        return None if number is None else labels[number] if number < len(labels) else str(number)
-
-    recipes = []
-    for entry in record["attacks"]:
-        figures = dict(entry["summary"])
-        for name, key in (
-            ("clean_accuracy", "clean_interval"),
-            ("accuracy_under_attack", "attacked_interval"),
-            ("success_rate", "success_interval"),
-        ):
-            figures[f"{name}_low"], figures[f"{name}_high"] = figures.pop(key)
-        recipes.append(
-            {
-                "recipe": entry["recipe"],
-                "variant": entry["variant"],
-                "calibrated": entry["title"].endswith(".calibrated"),
-                "temperature": entry["temperature"],
-                "stand_ins": entry["stand_ins"],
-                "off": entry["off"],
-                "settings": entry["constants"],
-                "summary": {**figures, "seconds": entry["seconds"]},
-                "outcomes": [
-                    {
-                        **o.write(),
-                        "label": label(o.label),
-                        "predicted": label(o.predicted),
-                        "attacked": label(o.attacked),
-                        "clean_confidence": o.gold_before,
-                        "attacked_confidence": o.gold_after,
-                    }
-                    for o in outcomes[entry["title"]]
-                ],
-            }
-        )
-    return {
-        "title": f"{record['victim']} under attack",
-        "victim": record["victim"],
-        "data": record["data"],
-        "versions": record["versions"],
-        "command": job.command,
-        "recipes": recipes,
-        "worst_case": record["worst_case"],
-        "minimum": record["minimum"],
-        "comparison": None,
-    }
 
 
 def _folders(job: AttackJob) -> list[Path]:

@@ -10,15 +10,16 @@ resource); seed, of random edits.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...errors import SettingError
 from ...settings import nearest
 from ..recipe import Recipe
-from .characters import charmer_recipe, checklist, deepwordbug, random_characters, textbugger
-from .language_model import bae, bert_attack, clare_recipe
+from .characters import charmer, checklist, deepwordbug, random_characters, textbugger
+from .language_model import bae, bae_i, bae_r_i, bert_attack, clare
 from .parts import CONSTRAINTS, without_of
-from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random_synonyms, textfooler
+from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random, textfooler
 
 __all__ = [
     "CONSTRAINTS",
@@ -26,18 +27,21 @@ __all__ = [
     "a2t",
     "a2t_mlm",
     "bae",
+    "bae_i",
+    "bae_r_i",
     "bert_attack",
-    "charmer_recipe",
+    "charmer",
     "checklist",
-    "clare_recipe",
+    "clare",
     "deepwordbug",
     "genetic",
     "hotflip",
     "pso",
     "pwws",
+    "random",
     "random_characters",
-    "random_synonyms",
     "recipe",
+    "takes",
     "textbugger",
     "textfooler",
     "without_of",
@@ -48,6 +52,8 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "pwws": pwws,
     "bert-attack": bert_attack,
     "bae": bae,
+    "bae-i": bae_i,
+    "bae-r+i": bae_r_i,
     "textbugger": textbugger,
     "deepwordbug": deepwordbug,
     "a2t": a2t,
@@ -56,16 +62,33 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "genetic": genetic,
     "pso": pso,
     "checklist": checklist,
-    "clare": clare_recipe,
-    "charmer": charmer_recipe,
-    "random": random_synonyms,
+    "clare": clare,
+    "charmer": charmer,
+    "random": random,
     "random-characters": random_characters,
 }
 
 
 def recipe(name: str, **options: Any) -> Recipe:
-    """A recipe by its name; options that it does not know are left out. SettingError for an unknown name."""
+    """A recipe by its name; options that it does not know are left out, and `ignored` names them.
+
+    SettingError for an unknown name.
+    """
     if name not in RECIPES:
         raise SettingError(f"there is no recipe '{name}'; {nearest(name, RECIPES)}")
-    known = inspect.signature(RECIPES[name]).parameters
-    return RECIPES[name](**{option: value for option, value in options.items() if option in known})
+    built = RECIPES[name](**{option: value for option, value in options.items() if takes(name, option)})
+    ignored = []
+    for option, value in options.items():
+        if value is None or takes(name, option) or option == "seed" or (option, value) == ("variant", built.variant):
+            continue
+        if option == "variant":
+            replace(built, variant=value)  # refuses one that there is not
+            ignored.append(f"variant {value}: {name} has no other variant than {built.variant}")
+        else:
+            ignored.append(f"{option} {value}: {name} has no such option")
+    return replace(built, ignored=tuple(ignored))
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether a recipe has an option."""
+    return option in inspect.signature(RECIPES[name]).parameters

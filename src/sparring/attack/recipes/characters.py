@@ -5,15 +5,16 @@ from functools import partial
 from pathlib import Path
 
 from ..beam import beam
-from ..charmer import ALPHABET, AnyCharacter, charmer
+from ..charmer import ALPHABET, AnyCharacter
+from ..charmer import charmer as charmer_search
 from ..constrain import EditDistance, StopWords
 from ..recipe import Recipe, Variant
-from ..search import by_deletion, by_unknown, greedy
+from ..search import by_deletion, by_head_and_tail, by_unknown, greedy
 from ..transform.characters import CharacterEdits
 from ..transform.checklist import CheckList
 from ..transform.combine import AnyOf
 from ..transform.synonyms import synonyms as synonyms_from
-from .parts import OURS, PAPER, TEXTATTACK, constraints_of, control, known, most_similar, similar, stand_ins_of
+from .parts import CODE, OURS, PAPER, TEXTATTACK, constraints_of, control, known, most_similar, similar, stand_ins_of
 
 
 def textbugger(
@@ -43,6 +44,12 @@ def textbugger(
         transform=bugs,
         constraints=constraints,
         off=off,
+        differs=()
+        if variant == "textattack"
+        else (
+            "words are ordered by the harm of deleting them; the paper orders sentences first, then their words",
+            "a letter becomes one that looks like it, none becomes its neighbour on the keyboard",
+        ),
         stand_ins=stand_ins_of(swap, without),
         constants={
             "k": (5, TEXTATTACK),
@@ -56,12 +63,17 @@ def textbugger(
 
 
 def deepwordbug(
-    *, variant: Variant = "paper", seed: int = 0, all_places: bool = False, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    seed: int = 0,
+    all_places: bool = False,
+    combined: bool = False,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """DeepWordBug (Gao, Lanchantin, Soffa, Qi, 2018), with an unknown word for importance as TextAttack has it.
 
     The variants differ in stop words alone: TextAttack knows them in lower case only. all_places: try every place of a
-    word rather than a random one.
+    word rather than a random one. combined: order words by their head and tail scores, `combined` in the authors' code.
     """
     known(without)
     constraints, off = constraints_of(
@@ -73,18 +85,25 @@ def deepwordbug(
         name="deepwordbug",
         paper="Gao et al. 2018",
         variant=variant,
-        search=partial(greedy, importance=by_unknown),
+        search=partial(greedy, importance=by_head_and_tail if combined else by_unknown),
         transform=CharacterEdits(one=not all_places, seed=seed),
         constraints=constraints,
         off=off,
+        differs=()
+        if variant == "textattack" or combined
+        else (
+            "words are ordered by the harm of an unknown word in their place, as in TextAttack; combined=true orders "
+            "them by head and tail scores",
+        ),
         constants={
             "edit distance": (30, f"{PAPER} and {TEXTATTACK}"),
+            **({"importance": ("head and tail scores", CODE)} if combined else {}),
             "random edits": ("all places" if all_places else "one place a kind", OURS if all_places else TEXTATTACK),
         },
     )
 
 
-def charmer_recipe(
+def charmer(
     *, edits: int = 10, positions: int = 20, alphabet: str = ALPHABET, pruthi: bool = False, without: Sequence[str] = ()
 ) -> Recipe:
     """Charmer (Abad Rocamora, Wu, Liu, Chrysos, Cevher, ICML 2024): single characters, at most `edits` of them."""
@@ -92,7 +111,7 @@ def charmer_recipe(
     return Recipe(
         name="charmer",
         paper="Abad Rocamora et al. 2024",
-        search=partial(charmer, edits=edits, positions=positions),
+        search=partial(charmer_search, edits=edits, positions=positions),
         transform=AnyCharacter(alphabet, pruthi=pruthi),
         constants={
             "edits": (edits, f"{PAPER}'s scripts; 1 in its code's defaults"),

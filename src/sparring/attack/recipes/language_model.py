@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ...errors import SettingError
+from ...errors import DataError, SettingError
 from ..beam import beam
-from ..clare import clare
-from ..constrain import ShareOfWords, StopWords
+from ..clare import clare as clare_search
+from ..constrain import Constraint, ShareOfWords, StopWords
 from ..engine import Search
 from ..game import Answers, Game
-from ..lexical import PartOfSpeech
+from ..lexical import PartOfSpeech, WordCosine
 from ..masked_lm import MaskedLM
 from ..recipe import Recipe, Variant
 from ..search import by_deletion, by_flip_of_unknown, by_unknown, greedy
@@ -19,7 +19,10 @@ from ..text import Text
 from ..transform import Transform
 from ..transform.combine import AnyOf
 from ..transform.masked import BertAttackSwap, MaskedInsert, MaskedMerge, MaskedSwap
+from ..transform.synonyms import counterfitted
 from .parts import CODE, ENCODER_STANDS_IN, PAPER, TEXTATTACK, constraints_of, known, most_similar, similar
+
+ANTONYMS = "antonym filter by counter-fitted vectors (cosine 0.4), for sentiment: antonym_filter=true switches it on"
 
 
 def bert_attack(
@@ -27,10 +30,14 @@ def bert_attack(
     variant: Variant = "paper",
     masked_lm: str | Path | None = None,
     k: int | None = None,
+    antonym_filter: bool = False,
     without: Sequence[str] = (),
 ) -> Recipe:
     """BERT-Attack (Li, Ma, Guo, Xue, Qiu, EMNLP 2020).
 
+    antonym_filter: no word whose counter-fitted vector has a cosine below 0.4 to the old one's, words without a vector
+    excepted. The authors' code has it where the vectors are loaded, for sentiment; it needs the resource
+    `counterfitted`, made from vectors.
     The authors' code never scores or attacks the last word, tests the share of words before an edit and so allows one
     more, and leaves the last candidate in the text where none helped: not repeated here.
     """
@@ -40,6 +47,7 @@ def bert_attack(
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
         share_of_words=lambda: ShareOfWords(0.4),
+        **({"word_cosine": _no_antonyms} if antonym_filter else {}),
         **({"similarity": similar(0.2, metric="cosine", window=None)} if variant == "textattack" else {}),
     )
     paper = variant == "paper"
@@ -54,11 +62,12 @@ def bert_attack(
         ),
         transform=BertAttackSwap(MaskedLM.load(masked_lm), k, anew=not paper),
         constraints=constraints,
-        off=(*off, "antonym filter by counter-fitted vectors (cosine 0.4)") if paper else off,
+        off=(*off, ANTONYMS) if paper and not antonym_filter else off,
         stand_ins=() if paper or "similarity" in without else (ENCODER_STANDS_IN,),
         constants={
             "k": (k, CODE if paper else TEXTATTACK),
             "share of words": (0.4, CODE),
+            **({"word cosine": (0.4, CODE)} if antonym_filter else {}),
             **({} if paper else {"similarity": ("cosine 0.2, whole text", TEXTATTACK)}),
         },
     )
@@ -74,6 +83,7 @@ def bae(
 ) -> Recipe:
     """BAE (Garg & Ramakrishnan, EMNLP 2020): replace words (R), insert words (I), or both.
 
+    The recipe `bae` replaces; `bae-i` and `bae-r+i` are the other two, and kind chooses between all three.
     The code that it follows means arccos(cosine) <= 0.2, a cosine of 0.980067. TextAttack takes the angular threshold
     0.936338 for a cosine, which lets more pass.
     """
@@ -87,7 +97,8 @@ def bae(
     constraints, off = constraints_of(
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
-        **({"part_of_speech": PartOfSpeech} if kind == "R" else {}),  # an inserted word replaces none
+        # an inserted word replaces none
+        **({} if kind == "I" else {"part_of_speech": lambda: PartOfSpeech(insertions_pass=kind == "R+I")}),
         similarity=similar(threshold, metric="cosine", window=15, short="skip" if variant == "textattack" else "check"),
     )
     return Recipe(
@@ -110,7 +121,21 @@ def bae(
     )
 
 
-def clare_recipe(
+def bae_i(
+    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+) -> Recipe:
+    """BAE-I: BAE (Garg & Ramakrishnan, EMNLP 2020) that inserts words, to the left or the right of a word."""
+    return bae(kind="I", variant=variant, masked_lm=masked_lm, k=k, without=without)
+
+
+def bae_r_i(
+    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+) -> Recipe:
+    """BAE-R+I: BAE (Garg & Ramakrishnan, EMNLP 2020) that replaces a word or inserts one, whichever harms more."""
+    return bae(kind="R+I", variant=variant, masked_lm=masked_lm, k=k, without=without)
+
+
+def clare(
     *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
 ) -> Recipe:
     """CLARE (Li et al., NAACL 2021): replace, insert and merge with a masked language model."""
@@ -118,14 +143,14 @@ def clare_recipe(
     lm = MaskedLM.load(masked_lm)
     constraints, off = constraints_of(
         without,
-        stop_words=StopWords,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
         similarity=similar(0.7, metric="cosine", window=15),
     )
     return Recipe(
         name="clare",
         paper="Li et al. 2021",
         variant=variant,
-        search=clare if variant == "paper" else partial(beam, width=1),
+        search=clare_search if variant == "paper" else partial(beam, width=1),
         transform=AnyOf(
             MaskedSwap(lm, k, least=5e-4), MaskedInsert(lm, k, least=0.0, both=False), MaskedMerge(lm, k, least=5e-3)
         ),
@@ -138,6 +163,16 @@ def clare_recipe(
             "similarity": ("cosine 0.7, window 15", TEXTATTACK),
         },
     )
+
+
+def _no_antonyms() -> Constraint:
+    vectors = counterfitted()
+    if vectors.vectors is None:
+        raise DataError(
+            "antonym_filter needs word vectors, and the resource counterfitted holds the nearest neighbours of words "
+            "alone; add it from vectors: sparring resources add counterfitted --from FILE"
+        )
+    return WordCosine(0.4, vectors)
 
 
 def _first(game: Game, current: Text, candidates: list[Text], answers: Answers) -> Search[int]:

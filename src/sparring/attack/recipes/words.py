@@ -163,7 +163,7 @@ def hotflip(*, variant: Variant = "paper", top_n: int = 50, width: int = 10, wit
     paper = variant == "paper"
     constraints, off = constraints_of(
         without,
-        stop_words=StopWords,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
         share_of_words=lambda: CountOfWords(2),
         word_cosine=word_cosine_in(0.8, synonyms_from("auto")),
         part_of_speech=PartOfSpeech,
@@ -200,7 +200,7 @@ def genetic(
     swap = synonyms_from(synonyms, k)
     constraints, off = constraints_of(
         without,
-        stop_words=StopWords,
+        stop_words=lambda: StopWords(cased=variant == "textattack"),
         share_of_words=lambda: ShareOfWords(0.2),
         word_cosine=word_cosine_in(0.75, swap),  # |a - b|^2 <= 0.5 of unit vectors
     )
@@ -235,7 +235,7 @@ def pso(
     """Particle swarm optimisation (Zang et al., ACL 2020), with WordNet or neighbours in place of HowNet's sememes."""
     known(without)
     swap = synonyms_from(synonyms, 50)
-    constraints, off = constraints_of(without, stop_words=StopWords)
+    constraints, off = constraints_of(without, stop_words=lambda: StopWords(cased=variant == "textattack"))
     return Recipe(
         name="pso",
         paper="Zang et al. 2020",
@@ -249,7 +249,7 @@ def pso(
     )
 
 
-def random_synonyms(*, synonyms: str | Path = "auto", k: int = 50, without: Sequence[str] = ()) -> Recipe:
+def random(*, synonyms: str | Path = "auto", k: int = 50, without: Sequence[str] = ()) -> Recipe:
     """Control: every word in random order to a random synonym, blind but for noticing that the victim broke."""
     return control("random", synonyms_from(synonyms, k), without)
 
