@@ -136,26 +136,18 @@ def test_records_may_be_committed_and_models_not(tmp_path):
     assert subprocess.run(listed, capture_output=True, text=True).stdout.split() == [".gitignore", "records.jsonl"]
 
 
-def test_a_job_that_ended_when_no_runner_was_there_gets_its_line(tmp_path):
+def test_a_job_that_ended_when_no_runner_was_there_is_counted_and_gets_its_line(tmp_path):
     jobs = study()
     here(tmp_path, jobs)
     written = lines(tmp_path)
     (tmp_path / "records.jsonl").write_text("")
     append_records(tmp_path / "records.jsonl", written[:5])
-    _, order = here(tmp_path, jobs)
-    assert not order
-    is_complete(tmp_path, jobs)
-
-
-def test_the_status_counts_jobs_that_ended_when_no_runner_was_there(tmp_path):
-    jobs = study()
-    here(tmp_path, jobs)
-    whole = lines(tmp_path)
-    (tmp_path / "records.jsonl").write_text("")
-    append_records(tmp_path / "records.jsonl", whole[:5])
     found = _status(SimpleNamespace(jobs=tuple(jobs), study=SimpleNamespace(name="toy")), tmp_path, [])
     assert (found.total.done, found.total.missing) == (len(jobs), 0)
     assert len(lines(tmp_path)) == 5  # appended by the next runner, who holds the lock
+    _, order = here(tmp_path, jobs)
+    assert not order
+    is_complete(tmp_path, jobs)
 
 
 def test_a_line_that_a_crash_cut_off_is_named_and_the_job_keeps_its_result(tmp_path):
