@@ -91,7 +91,7 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     there = next((folder / RESULTS for folder in folders if (folder / RESULTS).is_file()), None)
     if there is not None and not job.recipes:  # of attacks, whose lines would not be asked for the new results
         raise RunError(f"{there} exists already; choose another --output for rows of --transfer alone")
-    _wait()
+    world.wait()
     encoder = _encoder()
     records, attacks = [], []
     for victim, folder in zip(job.victims, folders, strict=True):
@@ -131,7 +131,7 @@ def _attack_victim(
         settings = {"seed": job.seed, "budget": job.budget, "temperature": temperature}
         kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).describe(), **settings})
     begun = {title: len(_begun(kept, job.resume)) for title, kept in kept_by.items()}
-    _wait()  # before any process writes what another would take for an earlier call's
+    world.wait()  # before any process writes what another would take for an earlier call's
     for title, recipe, temperature in sorted(runs, key=lambda run: job.recipes.index(run[1])):
         kept = kept_by[title]
         tick = None if progress is None else _titled(progress, title)
@@ -148,7 +148,7 @@ def _attack_victim(
             memory=memory,
             progress=tick,
         )
-        _wait()
+        world.wait()
         found = kept.read()
         outcomes[title] = [found[row] for row in sorted(found)]
         attacks.append(_entry(title, recipe, results, outcomes[title], begun[title]))
@@ -346,13 +346,3 @@ def _start_processes() -> None:
 
         if not dist.is_initialized():  # one process may finish hours before another
             dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
-
-
-def _wait() -> None:
-    if world.announced_size() > 1:
-        import torch.distributed as dist
-
-        try:
-            dist.barrier()
-        except RuntimeError as error:
-            raise RunError("another process of this run stopped; its message says why, --resume goes on") from error

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import RunError
+
 
 def size() -> int:
     """Number of processes."""
@@ -46,9 +48,12 @@ def from_first(make: Callable[[], Any]) -> Any:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Until all processes are here. RunError if another one has stopped."""
     if size() > 1:
-        dist.barrier()
+        try:
+            dist.barrier()
+        except RuntimeError as error:
+            raise RunError("another process of this run stopped; its message says why, --resume goes on") from error
 
 
 def average(tensors: Sequence[Tensor]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -33,7 +32,7 @@ def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
     if not checkpoint:
         if world.rank() == 0:
             model.save_pretrained(str(source))  # type: ignore[operator]
-        dist.barrier()
+        world.wait()
     layers = transformer_layers(model)
     name = next(name for name, module in model.named_modules() if module is layers)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -46,7 +45,7 @@ def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
     )
     for key, p in sharded.named_parameters():
         p.requires_grad_(key not in frozen)
-    dist.barrier()
+    world.wait()
     if not checkpoint and world.rank() == 0:
         shutil.rmtree(source, ignore_errors=True)
     return sharded
