@@ -225,6 +225,7 @@ def training_arguments(settings: FineTune, precision: str, rows: int) -> Trainin
         max_steps=settings.max_steps,
         warmup_steps=round(settings.warmup * total),
         label_smoothing_factor=settings.label_smoothing,
+        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         save_strategy="steps" if settings.save_every else "epoch",
         save_steps=settings.save_every or 500,
         logging_steps=max(1, total // 50),

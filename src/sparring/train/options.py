@@ -28,6 +28,7 @@ class FineTune:
     max_steps: int = setting(-1, "stop after this many optimiser steps; -1: after the epochs", low=-1)
     batch_size: int = setting(32, "sentences a step on each process", low=1)
     accumulation: int = setting(1, "micro-batches added up before an update", low=1)
+    group_by_length: bool = setting(False, "steps of texts of like length: less padding, so less time")
     learning_rate: float = setting(5e-5, "peak learning rate of AdamW", above=0)
     warmup: float = setting(0.1, "share of the steps over which the learning rate rises", low=0, high=1)
     weight_decay: float = setting(0.01, "AdamW weight decay, on matrices", low=0)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import has_length, rotate_checkpoints
 
 from ..data.batch import IGNORED, Batch, make_key
 from ..errors import RunError
@@ -29,6 +29,7 @@ from .engine import TrainerEngine
 from .folder import WRITE_ERRORS, reason
 from .layers import parameter_groups
 from .online import Online
+from .order import ByLength, lengths_of
 from .pace import Pace, measure_plain_pass
 from .partners import PARTNER, Collate, Rows, count, shares, together
 from .sharded import load_optimizer, save_optimizer
@@ -101,6 +102,15 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> Any:
         """The stream if there is one, else the Trainer's."""
         return super().get_train_dataloader() if self.stream is None else self.stream
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The Trainer's; for `group_by_length` one whose order a resumed run repeats."""
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not has_length(rows):
+            return super()._get_train_sampler(train_dataset)
+        step = self._train_batch_size * self.args.gradient_accumulation_steps * world.size()
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return ByLength(lengths_of(rows), step, seed)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
