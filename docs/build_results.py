@@ -31,7 +31,7 @@ from sparring.study.tables import MARKS, Markdown
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-FULL = ROOT / "studies" / "full"
+FILES = ROOT / "studies"
 TO = Markdown()
 
 
@@ -46,7 +46,6 @@ class Page:
     full: str
     limits: Sequence[str]
     paper: Sequence[str]
-    search: str = ""
 
 
 def older_runs(names: Sequence[str]) -> list[str]:
@@ -176,7 +175,7 @@ def adpmixup_table() -> list[str]:
 DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
     "mat": lambda books: claims.mat(books[0]) if books else claims.NONE,
     "alum": lambda books: claims.alum(books[0]) if books else claims.NONE,
-    "cat": lambda books: claims.cat(books[0]) if books else claims.NONE,
+    "cat": claims.cat,
     "adpmixup": adpmixup_verdict,
     "families": lambda books: claims.families(books[0]) if books else claims.NONE,
     "confidence": claims.confidence,
@@ -238,7 +237,7 @@ def text_of(page: Page, root: Path) -> str:
     verdict = verdict_of(page.name, root)
     out = [f"# {page.title}", "", opening(page, root), "", "## The claim", "", page.claim, ""]
     for book in books:
-        out += figures(book) + searched(page, book)
+        out += figures(book, attacked=page.name == "confidence") + searched(book)
     if verdict.pairs:
         head = ["comparison", "difference", "95 % interval", "p after Holm", "verdict"]
         out += ["## What the verdict rests on", "", claims.RULE, ""]
@@ -252,7 +251,7 @@ def text_of(page: Page, root: Path) -> str:
     out += ["## Limits of what was run", "", *(f"- {one}" for one in page.limits), ""]
     out += ["## What the paper did otherwise", "", *(f"- {one}" for one in page.paper), ""]
     path = f"studies/full/{page.full}.yaml"
-    study = yaml.safe_load((FULL / f"{page.full}.yaml").read_text("utf-8"))
+    study = yaml.safe_load((FILES / "full" / f"{page.full}.yaml").read_text("utf-8"))
     models, seeds = listed(study["models"]), count(len(study["seeds"]), "seed")
     out += [
         "## At full size",
@@ -263,8 +262,11 @@ def text_of(page: Page, root: Path) -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-def figures(book: Book) -> list[str]:
-    """Tables of a study: the metric of each task by arm, and accuracy under attack where it was attacked."""
+def figures(book: Book, *, attacked: bool) -> list[str]:
+    """Tables of a study: the metric of each task by arm, and accuracy under attack where it was attacked.
+
+    attacked: those tasks alone.
+    """
     cells = {(cell.group, cell.arm, cell.measure): cell for cell in book.summary.cells}
     if not cells:
         return []
@@ -276,6 +278,7 @@ def figures(book: Book) -> list[str]:
     ]
     for budget in book.study["budgets"]:
         groups = [group for group in book.groups if group.budget == budget and book.home(group) is not None]
+        groups = [group for group in groups if book.attacks(group) or not attacked]
         measures = [(group, measure) for group in groups if (measure := book.home(group)) is not None]
         out += [
             f"**At equal {budget}**",
@@ -332,10 +335,17 @@ def costs(book: Book) -> list[str]:
     return ["Cost of a training with all it needs, mean over data and seeds:", "", *table(head, rows)] if rows else []
 
 
-def searched(page: Page, book: Book) -> list[str]:
+def search_of(study: str) -> str | None:
+    """The study that searched the settings of a study of the repository; None if nothing was searched."""
+    tuned = yaml.safe_load((FILES / f"{study}.yaml").read_text("utf-8")).get("tuned")
+    return tuned and Path(tuned).parent.name
+
+
+def searched(book: Book) -> list[str]:
     """What a search tried and chose for the study, if it is there."""
-    path = book.folder.parent / page.search / "chosen.json"
-    if not page.search or not path.exists():
+    search = search_of(book.folder.name)
+    path = book.folder.parent / str(search) / "chosen.json"
+    if search is None or not path.exists():
         return []
     chosen = json.loads(path.read_text("utf-8"))["chosen"]
     rows = []
@@ -349,16 +359,18 @@ def searched(page: Page, book: Book) -> list[str]:
             [TO.text(str(cell)) for cell in (one["data"], one["budget"], one["arm"], settings, one["metric"], scores)]
         )
     head = ["data", "budget", "arm", "chosen", "metric", "scores of the trials"]
-    about = (
-        f"Chosen on development rows, every arm tried equally often; records: `studies/{page.search}/records.jsonl`."
-    )
-    return ["## Settings that were searched", "", about, "", *table(head, rows)]
+    about = f"Chosen on development rows, every arm tried equally often; records: `studies/{search}/records.jsonl`."
+    return [f"## Settings of {TO.text(book.study['name'])} that were searched", "", about, "", *table(head, rows)]
 
 
 def how(page: Page, books: Sequence[Book]) -> list[str]:
     """Commands, settings, records."""
-    commands = [f"sparring study run studies/{page.search}.yaml", f"sparring study choose studies/{page.search}"]
-    commands = (commands if page.search else []) + [f"sparring study run studies/{name}.yaml" for name in page.studies]
+    commands = list[str]()
+    for name in page.studies:
+        search = search_of(name)
+        if search is not None:
+            commands += [f"sparring study run studies/{search}.yaml", f"sparring study choose studies/{search}"]
+        commands.append(f"sparring study run studies/{name}.yaml")
     commands += [f"sparring report studies/{name}" for name in page.studies]
     out = ["## How it is run", "", "```", *commands, "python docs/build_results.py", "```", ""]
     files = listed([f"`studies/{name}.yaml`" for name in page.studies])

@@ -84,6 +84,10 @@ class Book:
         clean = [measure for measure in self.figures.measures(group) if measure.what == "clean"]
         return next((one for one in clean if one.metric != "accuracy"), clean[0] if clean else None)
 
+    def attacks(self, group: Group) -> list[Measure]:
+        """Accuracy under each attack."""
+        return [measure for measure in self.figures.measures(group) if measure.what == "attack"]
+
     def everyone(self, group: Group, measure: Measure) -> list[Seeds]:
         """Of all arms that were measured."""
         return [seeds for (one, _, what), seeds in self.figures.found.items() if (one, what) == (group, measure)]
@@ -220,28 +224,30 @@ def alum(book: Book) -> Verdict:
     return Verdict(sentence, pairs)
 
 
-def cat(book: Book) -> Verdict:
+def cat(books: Sequence[Book]) -> Verdict:
     """CAT against plain training; and CAT on half of the rows against plain training on all of them."""
     clean: list[Side] = []
     half: list[Side] = []
-    by_name = {(group.dataset, group.model, group.budget): group for group in book.groups}
-    for group in book.groups:
-        measure = book.home(group)
-        if measure is None:
-            continue
-        own, base = (book.figures.of(group, arm, measure) for arm in ("cat", "standard"))
-        everyone = book.everyone(group, measure)
-        clean.append((f"CAT on {book.place(group)} by {measure.metric}", measure.metric, own, base, everyone))
-        whole = by_name.get((group.dataset.removesuffix("-half"), group.model, group.budget))
-        if whole is not None and whole != group and (measured := book.home(whole)) is not None:
-            full = book.figures.of(whole, "standard", measured)
-            what = f"CAT on half of {book.place(whole)} against plain training on all of it"
-            half.append((what, measure.metric, own, full, [*everyone, *book.everyone(whole, measured)]))
+    for book in books:
+        by_name = {(group.dataset, group.model, group.budget): group for group in book.groups}
+        for group in book.groups:
+            measure = book.home(group)
+            if measure is None:
+                continue
+            own, base = (book.figures.of(group, arm, measure) for arm in ("cat", "standard"))
+            everyone = book.everyone(group, measure)
+            clean.append((f"CAT on {book.place(group)} by {measure.metric}", measure.metric, own, base, everyone))
+            whole = by_name.get((group.dataset.removesuffix("-half"), group.model, group.budget))
+            if whole is not None and whole != group and (measured := book.home(whole)) is not None:
+                full = book.figures.of(whole, "standard", measured)
+                what = f"CAT on half of {book.place(whole)} against plain training on all of it"
+                half.append((what, measure.metric, own, full, [*everyone, *book.everyone(whole, measured)]))
     pairs = compared([*clean, *half])
     on_clean, on_half = ([pair for pair in pairs if (" on half of " in pair.what) == which] for which in (False, True))
     if not on_clean:
         return NONE
-    sentence = said("That CAT improves clean accuracy", on_clean, book.size)
+    sizes = "; ".join(dict.fromkeys(book.size for book in books))
+    sentence = said("That CAT improves clean accuracy", on_clean, sizes)
     if on_half:
         _, worse, _ = tally(on_half)
         shown = "does not suffice" if worse else "is not shown to be too little"
@@ -318,14 +324,16 @@ def confidence(books: Sequence[Book]) -> Verdict:
     """Each arm under each attack, by the calibrated attacker against the usual one: where worse, confidence hid it."""
     sides: list[Side] = []
     for book in books:
-        for group in book.groups:
-            for measure in book.figures.measures(group):
-                if measure.what != "attack":
-                    continue
+        groups = [group for group in book.groups if book.attacks(group)]
+        for group in groups:
+            place = str(book.study["name"])
+            if len(groups) > 1:
+                place = f"{place}, {book.place(group)} at equal {group.budget}"
+            for measure in book.attacks(group):
                 warm = Measure("calibrated", measure.name)
                 for arm in book.summary.arms:
                     a, b = (book.figures.of(group, arm, one) for one in (warm, measure))
-                    what = f"{arm} under {measure.name} ({book.study['name']})"
+                    what = f"{arm} under {measure.name} ({place})"
                     sides.append((what, "accuracy", a, b, book.everyone(group, warm) + book.everyone(group, measure)))
     pairs = compared(sides)
     if not pairs:

@@ -231,7 +231,7 @@ def test_data_that_changed_after_the_plan_is_refused(done, tmp_path):
 def test_a_pre_trained_start_and_held_out_parts(tmp_path):
     place = write_place(tmp_path)
     (place / "corpus.txt").write_text("the film was good\n\na book is bad and a plot was fine\n\n" * 40)
-    data = {"toy": {"train": "train.csv", "dev_share": 0.2, "test_share": 0.2, "limit": 20}}
+    data = {"toy": {"train": "train.csv", "dev_share": 0.2, "test_share": 0.2, "limit": 20, "dev_limit": 9}}
     pretrain = {
         "corpus": "corpus.txt",
         "steps": 3,
@@ -248,7 +248,7 @@ def test_a_pre_trained_start_and_held_out_parts(tmp_path):
     results = {(job.kind, job.arm): perform(job, found.folder, needs(found, job)) for job in found.jobs}
     assert results["pretrain", "again"]["passes"] == 9 and results["pretrain", "again"]["eval"]["loss"] > 0
     assert results["pretrain", "new"]["parameters"] != results["pretrain", "again"]["parameters"] > 100
-    assert results["train", "again"]["steps"] == 2 and results["train", "again"]["eval"]["examples"] == 12
+    assert results["train", "again"]["steps"] == 2 and results["train", "again"]["eval"]["examples"] == 9
     assert results["score", "again"]["rows"] == 12
     assert results["train", "new"]["trainable_parameters"] < results["train", "new"]["parameters"]
 

@@ -179,6 +179,18 @@ def test_a_part_of_one_file_can_be_held_out(place):
     assert {job.data["test"] for job in of(planned(place, data=data), "score")} == {test.digest}
 
 
+@pytest.mark.parametrize("given", [{"dev_share": 0.25}, {"dev": "dev.csv"}])
+def test_fewer_rows_than_there_are_can_be_held_out(place, given):
+    data = {"toy": {"train": "train.csv", "test": "test.csv", **given}}
+    few = {"toy": data["toy"] | {"dev_limit": 4}}
+    spec, less = (study_of(Block.of(SMALL | {"data": each}, "x")).data["toy"] for each in (data, few))
+    every, some = (read_part(each, "dev", place) for each in (spec, less))
+    assert len(some.texts) == 4 < len(every.texts) and set(some.texts) < set(every.texts)
+    for part in ("train", "test"):
+        assert read_part(less, part, place).digest == read_part(spec, part, place).digest
+    assert {job.data["dev"] for job in of(planned(place, data=few), "train")} == {some.digest}
+
+
 def test_a_saved_folder_has_its_own_splits(place, tmp_path):
     from datasets import Dataset, DatasetDict
 

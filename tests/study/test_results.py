@@ -176,7 +176,7 @@ def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(result
     assert "the family embedding (pgd, freelb) is better than standard on sst2" in families
     assert "95 % interval" in families and "minilm, 3 seeds" in families
     assert confidence.startswith("That extreme confidence fakes robustness **")
-    assert confidence.endswith("; not run yet here: confidence.")
+    assert confidence.endswith("; not run yet here: confidence, mat and alum-stages.")
     jobs, gaps = raw_of(place / "studies" / "sst2-families"), {}
     for job, result in jobs:
         if job["kind"] == "attack":
@@ -270,12 +270,12 @@ def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(cla
 
 def test_cat_on_half_of_the_rows_is_compared_with_plain_training_on_all(claims):
     shares = {("clinc", "standard"): 0.8, ("clinc", "cat"): 0.95, ("clinc-half", "standard"): 0.5}
-    found = claims.cat(book(claims, shares | {("clinc-half", "cat"): 0.8}))
+    found = claims.cat([book(claims, shares | {("clinc-half", "cat"): 0.8})])
     assert "That CAT improves clean accuracy **holds** here: of 2 comparisons 2 better" in found.sentence
     assert "; half of the rows is not shown to be too little (" in found.sentence
     (half,) = (pair for pair in found.pairs if " on half of clinc against plain training on all" in pair.what)
     assert half.found.difference == pytest.approx(0, abs=0.01) and half.found.rows == 400
-    found = claims.cat(book(claims, shares | {("clinc-half", "cat"): 0.6}))
+    found = claims.cat([book(claims, shares | {("clinc-half", "cat"): 0.6})])
     assert "; half of the rows does not suffice (−2" in found.sentence
 
 
@@ -297,5 +297,5 @@ def test_the_trade_off_counts_clean_and_attacked_rows_alike(claims):
 
 def test_nothing_measured_is_no_verdict(claims):
     empty = book(claims, {})
-    assert not claims.mat(empty).sentence and not claims.alum(empty).sentence and not claims.cat(empty).sentence
+    assert not claims.mat(empty).sentence and not claims.alum(empty).sentence and not claims.cat([empty]).sentence
     assert not claims.adpmixup({}, "").sentence and not claims.confidence([]).sentence

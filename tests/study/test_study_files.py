@@ -99,7 +99,8 @@ def test_a_study_file_can_be_planned(path, place):
     if path.name.startswith("search-"):
         assert not any(spec.test and re.search(r"test\.csv$", spec.test) for spec in study.data.values())
         chosen = choose(found.study.name, found.study.arms, jobs, records_of(found))
-        assert {len(one["trials"]) for one in chosen["chosen"]} == {3}
+        trials = yaml.safe_load(path.read_text(encoding="utf-8"))["search"]["trials"]
+        assert {len(one["trials"]) for one in chosen["chosen"]} == {trials} and trials > 1
         found.folder.mkdir(exist_ok=True)
         (found.folder / "chosen.json").write_text(json.dumps(chosen), encoding="utf-8")
     elif study.tuned is not None:

@@ -31,6 +31,7 @@ class DataSet:
     test_share: float | None = setting(None, "share of the rows of train held out as test", above=0, high=0.5)
     limit: int | None = setting(None, "use this many training rows, drawn with a fixed seed", low=1)
     test_limit: int | None = setting(None, "measure on this many test rows, drawn with a fixed seed", low=1)
+    dev_limit: int | None = setting(None, "hold this many rows out, drawn with a fixed seed", low=1)
     text: str | None = setting(None, "text column, or two separated by a comma; default: inferred")
     label: str | None = setting(None, "label column; default: inferred")
     metric: str | None = setting(None, "accuracy, mcc or f1; default: that of a task, accuracy of a file")

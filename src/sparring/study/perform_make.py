@@ -181,7 +181,7 @@ def _held_out_rows(task: Task) -> str | None:
     spec = task.spec
     if "dev" not in task.job.data:
         return None
-    if spec.dev or spec.dev_share or spec.test_share or task.made("augment") is not None:
+    if spec.dev or spec.dev_share or spec.dev_limit or spec.test_share or task.made("augment") is not None:
         train = task.rows("train")
         rows = replace(task.rows("dev", like=train), columns=train.columns)
         return str(_written(task, rows, "dev")["data"])

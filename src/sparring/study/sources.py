@@ -92,8 +92,7 @@ def read_part(spec: DataSet, part: Part, root: Path, *, like: Examples | None = 
                 f"{spec.dev}: its dev split is what is measured on, for there is no test split; take `dev_share: 0.1` "
                 "in place of `dev`, or name other rows as `test`"
             )
-    found = load(source, split=split, like=like, **given)
-    return drawn(found, spec.test_limit if part == "test" else None)
+    return _limited(load(source, split=split, like=like, **given), spec, part)
 
 
 def read_cross(spec: CrossDomain, root: Path, like: Examples) -> Examples:
@@ -188,7 +187,7 @@ def _parts(spec: DataSet, total: int) -> dict[Part, list[int]]:
 
 
 def _limited(examples: Examples, spec: DataSet, part: Part) -> Examples:
-    limits = {"train": spec.limit, "test": spec.test_limit, "dev": None}
+    limits = {"train": spec.limit, "test": spec.test_limit, "dev": spec.dev_limit}
     return drawn(examples, limits[part])
 
 
