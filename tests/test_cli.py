@@ -135,13 +135,16 @@ def test_a_config_file_gives_settings_that_flags_override(model, data, tmp_path,
     assert method["steps"] == 2 and method["radius"] == "0.2x" and json.loads(out)["steps"] == 2
 
 
-def test_lora_trains_saves_and_evaluates(model, data, tmp_path, capsys):
+def test_lora_trains_saves_and_evaluates_and_reads_safetensors_alone(model, data, tmp_path, capsys):
     code, _, err = train(model, data, tmp_path / "l", "--adapter", "lora", "--epochs", 1, capsys=capsys)
     assert code == 0, err
     saved = json.loads((tmp_path / "l" / "metrics.json").read_text())["eval"]
     code, out, err = sparring("evaluate", tmp_path / "l", "--json", capsys=capsys)
     assert code == 0, err
     assert json.loads(out)["clean"]["loss"] == pytest.approx(saved["loss"], rel=1e-4)
+    (tmp_path / "l" / "adapter_model.safetensors").rename(tmp_path / "l" / "adapter_model.bin")
+    code, _, err = sparring("evaluate", tmp_path / "l", capsys=capsys)
+    assert code == 2 and "no adapter in safetensors format" in err
 
 
 MISTAKES = {

@@ -27,6 +27,7 @@ from ..data.load import Examples, load
 from ..errors import DataError, ModelError, RunError, SettingError
 from ..model import world
 from ..train.folder import RUN, read_run, versions, write_json
+from ..train.options import check_frozen
 from .attacks_page import report_of
 from .metrics import interval
 from .run import run_examples
@@ -114,14 +115,12 @@ def _attack_victim(
 ) -> tuple[dict[str, Any], dict[str, list[Outcome]]]:
     victim = as_victim(name, half=job.half)
     examples = _examples(job, name, victim)
-    frozen = tuple(number for number in job.frozen if number < len(examples.texts[0]))
-    if frozen != job.frozen or len(frozen) == len(examples.texts[0]):
-        raise SettingError(f"--frozen {job.frozen}: the texts have {len(examples.texts[0])} columns, from 0")
+    check_frozen(job.frozen, len(examples.texts[0]))
     runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
     calibration = _calibration(job, victim, examples) if job.calibrated else None
     if calibration is not None:
         runs += [(f"{recipe.name}.calibrated", recipe, calibration["temperature"]) for recipe in job.recipes]
-    head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(frozen)}
+    head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(job.frozen)}
     head["labels"] = list(examples.label_names)
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
     attacks: list[dict[str, Any]] = []
@@ -142,7 +141,7 @@ def _attack_victim(
             budget=job.budget,
             temperature=temperature,
             seed=job.seed,
-            frozen=frozen,
+            frozen=job.frozen,
             encoder=encoder,
             record=kept,
             memory=memory,

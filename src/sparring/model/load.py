@@ -123,6 +123,8 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
         if (folder / "adapter_config.json").is_file():
             from peft import PeftConfig, PeftModel
 
+            if not (folder / "adapter_model.safetensors").is_file():  # peft would go on to look for a pickle
+                raise ModelError(f"{folder} holds no adapter in safetensors format (no adapter_model.safetensors)")
             labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
             base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
             head = load_classifier(str(base), labels, tokenizer)

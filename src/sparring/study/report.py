@@ -14,8 +14,9 @@ from .report_data import Book, pack_examples
 from .report_neurons import neuron_view
 from .report_plots import Plots
 from .sentences import probability
+from .summarise import group_title
 from .summary import Cell, Claim, Comparison, Cost, Group, Measure, Summary
-from .wording import group_title, is_share, points, span, traced, whole, writer
+from .wording import is_share, points, span, traced, whole, writer
 
 TEMPLATE = "study/page.html.j2"
 KINDS = {
@@ -73,7 +74,7 @@ class _Page:
         examples, left = pack_examples(summary.attacks, summary.arms, self.styles, self.book)
         neurons = neuron_view(summary.neurons, self.styles, self.dashes, self.book)
         data = {
-            "groups": [group_title(group, summary.groups) for group in summary.groups],
+            "groups": [group_title(group, summary.groups, " · ") for group in summary.groups],
             "arms": [[arm, family, self.styles[family]] for arm, family in summary.arms.items()],
             "measures": [[m.title, KINDS[m.what], is_share(m), m.metric == "accuracy"] for m in self.measures],
             "baseline": summary.baseline,
@@ -136,7 +137,7 @@ class _Page:
             for arm in plots.arms
         ]
         texts = {
-            "title": group_title(group, summary.groups),
+            "title": group_title(group, summary.groups, " · "),
             "tiles": self._tiles(cells, measures),
             "claims": [claim for claim in claims if claim["verdict"] != "open"],
             "open": [claim for claim in claims if claim["verdict"] == "open"],

@@ -87,10 +87,10 @@ def summarise_records(
     )
 
 
-def group_title(group: Group, groups: Sequence[Group] = ()) -> str:
+def group_title(group: Group, groups: Sequence[Group] = (), between: str = ", ") -> str:
     """For headings: training data, model, and the budget where there are several."""
     several = group.budget != "epochs" or any(other.budget != group.budget for other in groups)
-    return ", ".join([group.dataset, group.model] + ([f"equal {group.budget}"] if several else []))
+    return between.join([group.dataset, group.model] + ([f"equal {group.budget}"] if several else []))
 
 
 def _tick(progress: Progress, total: int, before: int, done: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from ..attack.page import plain, share
 from . import sentences
 from .sentences import SCALES, ends, probability
-from .summary import Cell, Group, Measure, Spread
+from .summary import Cell, Measure, Spread
 
 
 def interval(spread: Spread) -> tuple[float | None, float | None]:
@@ -62,9 +62,3 @@ def brief(cell: Cell, baseline: str) -> str:
 def traced(jobs: Sequence[str]) -> str:
     """The identities of records."""
     return f"records {' '.join(jobs)}" if jobs else "no records"
-
-
-def group_title(group: Group, groups: Sequence[Group]) -> str:
-    """Training data and model, and the budget where there are several."""
-    several = len({g.budget for g in groups}) > 1 or group.budget != "epochs"
-    return " · ".join([group.dataset, group.model] + ([f"equal {group.budget}"] if several else []))
