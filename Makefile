@@ -6,7 +6,8 @@ export HF_HOME := $(CURDIR)/.cache/huggingface
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export SPARRING_HOME := $(CURDIR)/.cache/sparring
-PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are first imported: most of what is installed never is.
+PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo demo-pretrain test check docs package figures clean
 
@@ -45,7 +46,7 @@ docs: .venv/docs
 
 # Build sdist and wheel, look into them, install them into an empty environment, and try them there.
 package: .venv/dev
-	$(BIN)/python .ci/package --torch $(TORCH)
+	$(BIN)/python .ci/package
 
 # The figures of docs/dependencies.md; on a machine that does nothing else.
 figures: .venv/dev

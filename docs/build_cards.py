@@ -18,6 +18,7 @@ DOCS = Path(__file__).resolve().parent
 EFFECT = ["preset", "size", "divergence", "random_divergence", "loss_change", "random_loss_change"]
 PGD_RADIUS = "0.03x"
 RESULTS = ["method", "accuracy", "pgd", "divergence", "train_seconds", "forward_passes", "seeds"]
+GROUPING = ["data", "rows", "tokens", "padded", "padded_grouped", "times_faster"]
 COST = ["method", "dtype", "relative_time", "bound", "measured_over_bound", "peak_memory_ratio"]
 
 
@@ -73,6 +74,7 @@ def pages() -> dict[Path, str]:
     new = {index: with_class_columns(index.read_text("utf-8"))}
     new[results] = _filled(results.read_text("utf-8"), "results-table", record_table(runs, RESULTS))
     new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(_records("step_cost.json"), COST))
+    new[cost] = _filled(new[cost], "grouping-table", record_table(_records("grouping.json"), GROUPING))
     attacks = DOCS / "attacks.md"
     new[attacks] = _filled(attacks.read_text("utf-8"), "attacks-table", attacks_table())
     new[attacks] = _filled(new[attacks], "masked-lm", masked_lm())
