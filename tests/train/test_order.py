@@ -4,6 +4,8 @@ from itertools import chain
 
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
 from toys import Collate, Rows, bert, distance, trainer, weights
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -114,3 +116,17 @@ def test_rows_whose_length_cannot_be_told_are_refused(tmp_path):
     made = trainer(tmp_path, rows=rows, train_sampling_strategy="group_by_length")
     with pytest.raises(SettingError, match="no 'input_ids'"):
         made.get_train_dataloader()
+
+
+def test_processes_share_each_step_and_follow_the_same_epoch():
+    order = ByLength(LENGTHS, STEP, seed=0)
+    loader = DataLoader(range(len(LENGTHS)), batch_size=STEP // 2, sampler=order, collate_fn=list)
+    parts = [prepare_data_loader(loader, num_processes=2, process_index=place, put_on_device=False) for place in (0, 1)]
+    for epoch in (0, 3):
+        for part in parts:
+            part.set_epoch(epoch)
+        one, two = map(list, parts)
+        order.set_epoch(epoch)
+        steps = steps_of(list(order))
+        assert len(one) == len(two) == len(steps)
+        assert [a + b for a, b in zip(one, two, strict=True)][:-1] == steps[:-1]  # the last one is filled up
