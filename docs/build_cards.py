@@ -115,8 +115,8 @@ def attacks_table() -> str:
         similar = "" if row["similarity"] is None else f"{row['similarity']:.2f}"
         figures = [f"{row['queries']:.0f}", similar, f"{row['seconds']:.0f}"]
         lines.append([row["recipe"], str(row["examples"]), _percent(row["clean"]), held])
-        lines[-1] += [_percent(row["success_rate"]), _percent(row["words_changed"]), *figures]
-    head = ["recipe", "examples", "clean %", "under attack % (95 %)", "broken %", "words %", "queries"]
+        lines[-1] += [_percent(row["success_rate"]), str(row["violations"]), _percent(row["words_changed"]), *figures]
+    head = ["recipe", "examples", "clean %", "under attack % (95 %)", "broken %", "marked", "words %", "queries"]
     commands = "".join(f"\n\nMeasured with `{command}`." for command in sorted({row["command"] for row in rows}))
     return _table([*head, "similarity", "seconds"], lines) + commands if rows else ""
 

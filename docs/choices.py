@@ -101,7 +101,9 @@ def _mixtures() -> list[list[str]]:
             every = {model: pooled_share(own, model, attack) for model in ("plain", "union", "adpmixup")}
             pooled = {model: value for model, value in every.items() if value}
             shares = ", ".join(f"{model} {v[0]:.0f} ({v[1]:.0f}-{v[2]:.0f})" for model, v in pooled.items())
-            said.append(f"{attack}: {shares}")
+            missing = sorted({part for line in own if line["attack"] == attack for part in line["off"]})
+            looser = f" (without {' and '.join(missing)})" if missing else ""
+            said.append(f"{attack}{looser}: {shares}")
             better += [f"{name} under {attack}" for name in above_plain(pooled)]
         seconds = {m: mean([x["training_seconds"] for x in own if x["model"] == m]) for m in ("plain", "adpmixup")}
         budget = f"{seconds['adpmixup'] / seconds['plain']:.1f}x the training"

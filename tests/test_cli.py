@@ -144,7 +144,7 @@ def test_lora_trains_saves_and_evaluates_and_reads_safetensors_alone(model, data
     assert json.loads(out)["clean"]["loss"] == pytest.approx(saved["loss"], rel=1e-4)
     (tmp_path / "l" / "adapter_model.safetensors").rename(tmp_path / "l" / "adapter_model.bin")
     code, _, err = sparring("evaluate", tmp_path / "l", capsys=capsys)
-    assert code == 2 and "no adapter in safetensors format" in err
+    assert code == 2 and "no adapter_model.safetensors" in err and "save_pretrained" in err
 
 
 MISTAKES = {

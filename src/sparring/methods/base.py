@@ -100,6 +100,8 @@ class Method(ABC):
         """From a preset ("default", which acts, or "printed", the paper's constants) and settings that override it."""
         if preset not in ("default", "printed"):
             raise SettingError(f"preset {preset!r} is unknown; {nearest(preset, ('default', 'printed'))}")
+        if preset == "printed" and not cls.printed:
+            raise SettingError(f"{cls.name} has no printed preset: no constants are known for it; use preset default")
         return parse(cls, {**(cls.printed if preset == "printed" else {}), **settings})
 
     def view(self, model: nn.Module) -> ModelView:

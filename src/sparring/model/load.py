@@ -18,6 +18,9 @@ MINILM = "minilm"
 _WHERE = "Name a folder with a config.json and tokenizer files, or a hub model that can be reached or is in its cache"
 
 
+CONVERT = "Only safetensors files are read; convert others with `model.save_pretrained(folder)`"
+
+
 def fast_bf16() -> bool:
     """Whether this machine multiplies bfloat16 matrices in hardware: its GPU, or the processor where there is none."""
     if torch.cuda.is_available():
@@ -94,10 +97,7 @@ def load_classifier(
             ignore_mismatched_sizes=True,  # a head for other labels is replaced by a new one
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot load the weights of {name!r}: {first_line(error)}. Only safetensors files are read; convert "
-            "others with `model.save_pretrained(folder)`"
-        ) from error
+        raise ModelError(f"cannot load the weights of {name!r}: {first_line(error)}. {CONVERT}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(
@@ -124,7 +124,7 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
             from peft import PeftConfig, PeftModel
 
             if not (folder / "adapter_model.safetensors").is_file():  # peft would go on to look for a pickle
-                raise ModelError(f"{folder} holds no adapter in safetensors format (no adapter_model.safetensors)")
+                raise ModelError(f"{folder} holds no adapter_model.safetensors. {CONVERT}")
             labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
             base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
             head = load_classifier(str(base), labels, tokenizer)
@@ -137,9 +137,9 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
         what = (
             f"no folder and no classifier on the hub is called {str(source)!r}"
             if on_hub
-            else (f"cannot load the model in {folder}")
+            else f"cannot load the model in {folder}"
         )
-        raise ModelError(f"{what}: {first_line(error)}") from error
+        raise ModelError(f"{what}: {first_line(error)}{'' if on_hub else f'. {CONVERT}'}") from error
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 

@@ -1,6 +1,6 @@
 """Curricula: plain training for a first share of the steps, then the adversary, its weight rising if asked for.
 
-Liu et al., 2020 (arXiv:2004.08994) pre-train so: standard masked language modelling for the first half.
+Liu et al., 2020 (arXiv:2004.08994) pre-train so from scratch: the adversary enters in the second half.
 """
 
 import dataclasses

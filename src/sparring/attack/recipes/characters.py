@@ -96,7 +96,7 @@ def deepwordbug(
             "them by head and tail scores",
         ),
         constants={
-            "edit distance": (30, f"{PAPER} and {TEXTATTACK}"),
+            "edit distance": (30, TEXTATTACK),
             **({"importance": ("head and tail scores", CODE)} if combined else {}),
             "random edits": ("all places" if all_places else "one place a kind", OURS if all_places else TEXTATTACK),
         },

@@ -27,6 +27,7 @@ CONSTRAINTS = (
 )
 """What `without` may name."""
 TEXTATTACK, PAPER, CODE, OURS = "TextAttack 0.3.11", "the paper", "the authors' code", "sparring"
+RECALLED = "the paper, not confirmed"
 ENCODER_STANDS_IN = "MiniLM mean pooling stands in for the Universal Sentence Encoder"
 
 

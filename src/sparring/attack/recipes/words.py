@@ -24,7 +24,7 @@ from .parts import (
     CODE,
     ENCODER_STANDS_IN,
     OURS,
-    PAPER,
+    RECALLED,
     TEXTATTACK,
     constraints_of,
     control,
@@ -102,7 +102,7 @@ def pwws(*, variant: Variant = "paper", synonyms: str | Path = "wordnet", withou
         constraints=constraints,
         off=(*off, "swaps of named entities with others of the data set"),
         stand_ins=() if synonyms == "wordnet" else (f"{swap.name} in place of WordNet",),
-        constants={"order": ("softmax(saliency) * gain", PAPER if variant == "paper" else TEXTATTACK)},
+        constants={"order": ("softmax(saliency) * gain", RECALLED if variant == "paper" else TEXTATTACK)},
     )
 
 
@@ -178,9 +178,9 @@ def hotflip(*, variant: Variant = "paper", top_n: int = 50, width: int = 10, wit
         constraints=constraints,
         off=off,
         constants={
-            "width": (width, PAPER if paper else TEXTATTACK),
-            "words": (2, PAPER if paper else TEXTATTACK),
-            "word cosine": (0.8, PAPER if paper else TEXTATTACK),
+            "width": (width, TEXTATTACK),
+            "words": (2, TEXTATTACK),
+            "word cosine": (0.8, TEXTATTACK),
             "top_n": (top_n, f"{OURS}; 1 in {TEXTATTACK}, which mostly fails the constraints"),
         },
     )
