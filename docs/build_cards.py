@@ -206,7 +206,7 @@ def online_table() -> str:
         shares = [_percent(row["dev_accuracy"]), *(_percent(one["accuracy"]) for one in under.values())]
         lines.append([row["online"], str(row["epochs"]), f"{row['train_seconds']:.0f}", seconds, *shares])
     names = [f"{name} %" for name in rows[0]["under_attack"]]
-    head = ["online", "epochs", "seconds", "of an attack on rows", "dev %", *names]
+    head = ["online", "epochs", "seconds", "seconds an attack", "dev %", *names]
     about = f"{rows[0]['rows']} training rows, {rows[0]['examples']} test rows attacked, seed {rows[0]['seed']}"
     return _table(head, lines) + f"\n\n{about}; measured with `{rows[0]['command']}`."
 

@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from commands import sparring
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, ViTConfig
 
@@ -184,6 +186,31 @@ def test_a_model_that_is_no_text_classifier_is_named_as_such(tmp_path, data, mod
     )
     code, _, err = train(tmp_path, data, tmp_path / "run", capsys=capsys)
     assert code == 2 and "is a vit model" in err and "BERT" in err
+
+
+def test_weights_in_a_pickle_are_refused_with_the_way_out(tmp_path, finished, data, capsys):
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    for path in finished.iterdir():
+        if path.is_file() and path.suffix != ".safetensors":
+            (folder / path.name).write_bytes(path.read_bytes())
+    torch.save(load_file(finished / "model.safetensors"), folder / "pytorch_model.bin")
+    for refused in (
+        sparring("evaluate", folder, "--data", data / "dev.csv", capsys=capsys),
+        train(folder, data, tmp_path / "run", capsys=capsys),
+    ):
+        code, _, err = refused
+        assert code == 2 and "safetensors" in err and "save_pretrained" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_whose_aliases_explode_are_refused(tmp_path, capsys):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    for text in ("\n".join(lines), "a: &a [*a]\n"):
+        (tmp_path / "bomb.yaml").write_text(text)
+        code, _, err = sparring("train", "--config", tmp_path / "bomb.yaml", capsys=capsys)
+        assert code == 2 and "bomb.yaml stands for more than" in err
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(finished, model, data, capsys):

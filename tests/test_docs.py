@@ -100,6 +100,15 @@ def test_every_paper_of_a_method_or_recipe_is_in_the_index():
     assert not [name for name in RECIPES.keys() - controls if f"`{name}`" not in index]
 
 
+def test_every_paper_that_can_be_cited_is_in_the_index():
+    index = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    text = (ROOT / "src" / "sparring" / "cite" / "citations.bib").read_text(encoding="utf-8")
+    first = re.findall(r"^ +author += \{+(?:\\. ?)?([A-Za-z ]+)", text, re.M)
+    assert len(first) > 40
+    papers = {name for name in first if name not in ("The sparring developers", "NLTK Team")}
+    assert not sorted(name for name in papers if name.strip() not in index)
+
+
 def test_no_code_of_a_model_is_run_and_no_pickle_is_read():
     for path in (ROOT / "src").rglob("*.py"):
         text = path.read_text(encoding="utf-8")

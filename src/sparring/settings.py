@@ -144,10 +144,28 @@ def assignments(pairs: Iterable[str]) -> dict[str, str]:
     return split
 
 
+MOST_VALUES = 100_000
+"""In one file; aliases of aliases can stand for more than any memory holds."""
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values that a node stands for, each alias counted as what it points to."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # of a node inside itself
+        inner = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(one, known) for one in inner)
+    return known[id(node)]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, read with the safe loader; SettingError names the file and what is wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if (node := yaml.compose(text, yaml.SafeLoader)) is not None and _size(node, {}) > MOST_VALUES:
+            raise SettingError(f"{path} stands for more than {MOST_VALUES:,} values, by aliases of aliases")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise SettingError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -437,6 +437,7 @@ def test_settings_that_do_not_go_together_are_refused(given, message):
     [
         ({"length": 64}, ModelError, "length is 64"),
         ({"masking": "2"}, SettingError, "masking rate"),
+        ({"method": "cat"}, SettingError, "cat works on sentences"),
         ({"batch_size": 4096}, DataError, "tokens"),
         ({"minimal_pairs": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),
         ({"finetune": "no-such-task"}, DataError, "no-such-task"),

@@ -135,7 +135,7 @@ def test_two_processes_go_on_bit_for_bit(folder, two, tmp_path):
     assert distance(first, second) == 0
 
 
-def test_a_sharded_run_trains_as_a_whole_one_saves_goes_on_and_reloads(folder, tmp_path):
+def test_a_sharded_run_saves_goes_on_and_reloads(folder, tmp_path):
     given = {"batch_size": 4, "method": "alum", "config": "dropout", "learning_rate": 1e-3}
     together(tmp_path, {"run": texts.settings(folder, tmp_path / "run", fsdp=True, **given)})
     before = load_file(tmp_path / "run" / "model.safetensors")

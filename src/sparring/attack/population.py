@@ -78,8 +78,8 @@ class _Lab:
 def parent_probabilities(scores: np.ndarray, temperature: float = 0.3, *, variant: Variant = "paper") -> np.ndarray:
     """(N,) probability of being drawn as a parent: softmax(scores / temperature), so that the better breed more.
 
-    The code of Alzantot et al. (2018) has this sign; TextAttack 0.3.11 has exp(-score / temperature), which favours the
-    worse members (variant "textattack").
+    So a genetic algorithm (Alzantot et al. 2018) is meant to work; TextAttack 0.3.11 has exp(-score / temperature),
+    which favours the worse members (variant "textattack").
     """
     scaled = np.asarray(scores, dtype=np.float64) / (temperature if variant == "paper" else -temperature)
     probabilities: np.ndarray = softmax(scaled)

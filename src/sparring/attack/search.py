@@ -170,7 +170,10 @@ def all_candidates(
 
 
 def pwws_order(saliency: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """(n,) H = softmax(saliency) * gain (Ren et al. 2019): saliency P(x) - P(x with unknown i), gain P(x) - P(x*_i)."""
+    """(n,) H = softmax(saliency) * gain (Ren et al. 2019, as recalled).
+
+    saliency: P(x) - P(x with unknown i). gain: P(x) - P(x*_i).
+    """
     order: np.ndarray = softmax(saliency) * gains
     return order
 

@@ -76,6 +76,8 @@ class Method(ABC):
     """Passes of one step: F forwards, b backwards to the input, B full backwards."""
     accumulates: ClassVar[bool] = True
     """Whether gradients of several micro-batches may be added up before the update."""
+    tokens: ClassVar[bool] = True
+    """Whether it works where tokens are scored rather than sentences, as in pre-training."""
 
     @property
     def site(self) -> Site:

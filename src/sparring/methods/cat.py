@@ -26,6 +26,8 @@ from ..perturb.ball import unit_l2
 from ..settings import Size, setting
 from .base import Engine, GradientMethod, Logs, backward_sum
 
+SENTENCES = "cat contrasts one vector a sentence; use another method for token-level targets"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CAT(GradientMethod):
@@ -34,6 +36,7 @@ class CAT(GradientMethod):
     name = "cat"
     neutral: ClassVar = {"radius": 0.0, "weight": 0.0}
     cost = "2F + 1b + 2B"
+    tokens = False
 
     radius: Size = setting(
         "0.04x", "size of R: per coordinate (sign), per row (row_l2) or of the whole (global_l2)", low=0
@@ -53,7 +56,7 @@ class CAT(GradientMethod):
     def accumulate(self, view: ModelView, batch: Batch, engine: Engine, weight: float) -> Logs:
         """Clean and adversarial task loss and the contrast between their sentence vectors."""
         if batch.scored.dim() != 1:
-            raise SettingError("cat contrasts one vector a sentence; use another method for token-level targets")
+            raise SettingError(SENTENCES)
         nothing, half = view.zeros(batch).requires_grad_(), (1 - self.weight) / 2
         logits, clean = view.encode(batch, nothing)
         task = task_loss(logits, batch)

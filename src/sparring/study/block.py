@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 import yaml
 
 from ..errors import SettingError
-from ..settings import nearest, parse
+from ..settings import MOST_VALUES, nearest, parse
 
 T = TypeVar("T")
-_MOST = 100_000
-"""Values in one file; aliases of aliases can stand for more than any memory holds."""
 _KINDS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null", "str"))
 _PLAIN = (*_KINDS, *(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "timestamp", "value", "merge")))
 
@@ -186,8 +184,8 @@ class _Reader:
 
     def value(self, node: yaml.Node, title: str) -> Any:
         self.count += 1
-        if self.count > _MOST:
-            raise SettingError(f"{self.file} holds more than {_MOST:,} values; is it a study?")
+        if self.count > MOST_VALUES:
+            raise SettingError(f"{self.file} holds more than {MOST_VALUES:,} values; is it a study?")
         if node.tag not in _PLAIN:
             raise SettingError(f"{self._at(node)}: the tag {node.tag!r} is not allowed; write a plain value")
         if isinstance(node, yaml.MappingNode):

@@ -109,6 +109,8 @@ def pretrain(
         run_folder.check_free(output)
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
+    if not trained_by.tokens:
+        raise SettingError(f"method {trained_by.name} works on sentences, and in pre-training tokens are scored")
     MaskingRate.parse(settings.masking)
     follow_up = FollowUp.of(settings)
     text = open_text(settings)
