@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, ViTConfig
 
+from sparring import __version__
+
 WORDS = ["good", "bad", "fine", "awful", "great", "poor", "film", "book", "meal", "a", "the", "was", "is"]
 
 
@@ -346,3 +348,25 @@ def test_ctrl_c_saves_a_checkpoint_exits_130_and_resumes_to_the_same_model(model
     assert sparring("train", "--output", tmp_path / "cut", "--resume", capsys=capsys)[0] == 0
     whole, cut = (Path(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert whole == cut
+
+
+def test_a_run_remembers_the_columns_it_was_trained_on(model, data, tmp_path, capsys):
+    for name in ("train", "dev"):
+        text = (data / f"{name}.csv").read_text().replace("text,label", "remark,verdict")
+        (tmp_path / f"{name}.csv").write_text(text)
+    named = ["--text", "remark", "--label", "verdict", "--epochs", 1]
+    code, _, err = train(model, tmp_path, tmp_path / "r", *named, capsys=capsys)
+    assert code == 0, err
+    for command in ("evaluate", "attack"):
+        more = ["--recipe", "deepwordbug", "--output", tmp_path / "a"] if command == "attack" else []
+        code, out, err = sparring(
+            command, tmp_path / "r", "--data", tmp_path / "dev.csv", *more, "--json", capsys=capsys
+        )
+        assert code == 0 and json.loads(out), err
+    code, _, err = sparring("evaluate", tmp_path / "r", "--data", data / "dev.csv", capsys=capsys)
+    assert code == 0, err  # a file with other names is inferred, as ever
+
+
+def test_the_version_is_printed(capsys):
+    code, out, _ = sparring("--version", capsys=capsys)
+    assert code == 0 and out.strip() == f"sparring {__version__}"

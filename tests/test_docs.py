@@ -39,8 +39,8 @@ def test_every_method_has_a_card_with_all_its_sections():
 
 def test_following_the_recipe_for_a_new_method_to_the_letter_gives_a_working_one(tmp_path):
     recipe = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
-    name = re.search(r"`src/(sparring/methods/\w+\.py)`:", recipe)[1]
-    file, line = re.findall(r"```python\n(.*?)```", recipe, re.DOTALL)
+    name = re.search(r"`src/(sparring/methods/\w+\.py)`", recipe)[1]
+    file, _, line = re.findall(r"```python\n(.*?)```", recipe, re.DOTALL)
     assert len(file.splitlines()) <= 40
     shutil.copytree(ROOT / "src" / "sparring", tmp_path / "sparring")
     (tmp_path / name).write_text(file, encoding="utf-8")
@@ -50,6 +50,17 @@ def test_following_the_recipe_for_a_new_method_to_the_letter_gives_a_working_one
     methods.write_text(text.replace("from .rdrop", imported + "from .rdrop"), encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", TRY_IT], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_method_in_a_file_of_ones_own_trains_a_run(tmp_path):
+    recipe = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+    file, own, _ = re.findall(r"```python\n(.*?)```", recipe, re.DOTALL)
+    (tmp_path / "randomstep.py").write_text(file, encoding="utf-8")
+    (tmp_path / "own.py").write_text(own.replace("limit=64, ", "limit=4, max_length=8, "), encoding="utf-8")
+    done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = (tmp_path / "runs" / "own" / "run.yaml").read_text(encoding="utf-8")
+    assert "name: randomstep" in run and "radius: 0.5x" in run
 
 
 def test_the_examples_run(tmp_path, monkeypatch):

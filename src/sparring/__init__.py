@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters.mixture import AdapterMixture
     from .data.batch import Batch
+    from .errors import SparringError
     from .methods import METHODS, method
     from .methods.alum import ALUM
+    from .methods.base import GradientMethod, LossMethod, Method
     from .methods.cat import CAT
     from .methods.fgm import FGM
     from .methods.freelb import FreeLB
@@ -45,11 +47,15 @@ _HOMES = {
     "Batch": "data.batch",
     "FineTune": "train.options",
     "FreeLB": "methods.freelb",
+    "GradientMethod": "methods.base",
     "LoopEngine": "methods.loop",
+    "LossMethod": "methods.base",
+    "Method": "methods.base",
     "ModelView": "model.view",
     "Noise": "methods.noise",
     "Pretrain": "train.pretrain_options",
     "RDrop": "methods.rdrop",
+    "SparringError": "errors",
     "Standard": "methods.standard",
     "finetune": "train.finetune",
     "method": "methods",
@@ -71,11 +77,15 @@ __all__ = [
     "Batch",
     "FineTune",
     "FreeLB",
+    "GradientMethod",
     "LoopEngine",
+    "LossMethod",
+    "Method",
     "ModelView",
     "Noise",
     "Pretrain",
     "RDrop",
+    "SparringError",
     "Standard",
     "finetune",
     "method",
@@ -87,3 +97,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sparring' has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

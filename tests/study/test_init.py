@@ -92,6 +92,15 @@ def test_parts_and_paths_are_found(here, capsys):
     assert code == 2 and "exists already" in err
 
 
+def test_columns_can_be_named(here, capsys):
+    (here / "named.csv").write_text((here / "other.csv").read_text().replace("text,label", "remark,verdict", 1))
+    found = ["--data", "named.csv", "--text", "remark", "--label", "verdict", "--output", "sub/named.yaml"]
+    code, _, err = sparring("study", "init", "cat-intent", *found, capsys=capsys)
+    assert code == 0, err
+    data = read_study(here / "sub" / "named.yaml").data["full"]
+    assert (data.train, data.text, data.label) == ("../named.csv", "remark", "verdict")
+
+
 def test_classes_that_cannot_be_guessed_are_left_to_the_user(here, capsys):
     write_rows(here / "odd.csv", 10, 0, names=("dull", "bright"))
     _, out, err = begun(here, "altinisik", "--cross-domain", "odd.csv,other.csv", capsys=capsys)

@@ -6,9 +6,11 @@ Exit codes: 0 done, 2 the request or its data is wrong (one message says what an
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..errors import Interrupted, SparringError
 from .analyse import app as analyse_app
 from .attack import attack, recipes_app
@@ -46,6 +48,21 @@ app.add_typer(study_app, name="study")
 app.add_typer(resources_app, name="resources")
 app.command("cite")(cite)
 app.command("doctor")(doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"sparring {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train language models against an adversary, attack them, and measure what was gained."""
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ def attack(
     if budget is not None and budget < 1:
         raise SettingError(f"--budget is {budget}; the first query is that of the original text, so give 1 or more")
     if text:
-        _refuse(context, OF_DATA, "--text attacks one sentence and shows it")
+        _refuse(context, OF_DATA, "--text attacks one sentence and shows it (--column names text columns of --data)")
     if recipe is None:
         recipe = "" if transfer else "deepwordbug"
     names = [name.strip() for name in recipe.split(",") if name.strip()]

@@ -22,6 +22,8 @@ def init(
     data: Annotated[
         str, typer.Option(help="Training data: a file, a folder with train, dev and test files, a task name, or demo.")
     ] = "demo",
+    text: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column.")] = None,
     cross_domain: Annotated[
         str | None, typer.Option(help="Data of other domains, measured only, separated by commas.")
     ] = None,
@@ -45,18 +47,28 @@ def init(
         raise RunError(f"{output} exists already; choose another --output, or delete it")
     base = Path() if output is None else output.parent
     cross = [part.strip() for part in (cross_domain or "").split(",") if part.strip()]
-    begun = facts_of(data, cross, base, name=name, model=model, seeds=seeds, corpus=corpus, preset=preset)
-    text = text_of(preset, begun.facts)
+    begun = facts_of(
+        data,
+        cross,
+        base,
+        columns={"text": text, "label": label},
+        name=name,
+        model=model,
+        seeds=seeds,
+        corpus=corpus,
+        preset=preset,
+    )
+    written = text_of(preset, begun.facts)
     for note in begun.notes:
         say(f"  {note}", "dim")
     for gap in begun.open:
         say(f"to be completed: {gap}", "yellow")
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(written)
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        output.write_text(written, encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     shown = escape(clean(str(output)))

@@ -82,7 +82,7 @@ def choose(table: Table, text: Sequence[str] | None, label: str | None, *, requi
         if len(rest) != 1:
             raise DataError(
                 f"{table.origin}: no label column found among {listed(table.columns)}. "
-                "Name it with the setting `label`, or call the column 'label'."
+                "Name it (`label`, on the command line `--label`), or call the column 'label'."
             )
         found_label = rest[0]
     if label is None and found_label is not None:

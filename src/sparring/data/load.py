@@ -63,6 +63,7 @@ def load(
     split: str = "train",
     text: Sequence[str] | None = None,
     label: str | None = None,
+    usual: tuple[Sequence[str] | None, str | None] = (None, None),
     like: Examples | None = None,
     limit: int | None = None,
     require_labels: bool = True,
@@ -72,7 +73,8 @@ def load(
     `source` is "demo", a task name (`sparring.data.tasks.TASKS`), "hub:owner/name[:config]", or the path of a csv,
     tsv, jsonl, json or parquet file (text forms also .gz or .xz) or of a folder saved with `save_to_disk`. A plain
     file is one split: `split` then only says whether it is the training data. `text` (one or two columns) and `label`
-    are inferred when not given. `like` is the training data that dev and test data must match in classes and kind.
+    are inferred when not given; before that `usual`, such columns as other data had, are taken where this data has
+    them. `like` is the training data that dev and test data must match in classes and kind.
     `limit` keeps that many rows, drawn with a fixed seed, in their order.
 
     Raises `DataError` for data that cannot be used as it is and `SettingError` for a `text`, `label` or `limit` that
@@ -83,6 +85,9 @@ def load(
     table, task = _open(source, split)
     if task is not None:
         text, label = text or task.texts, label or task.label
+    if not text and usual[0] and set(usual[0]) <= table.columns.keys():
+        text = usual[0]
+    label = label or (usual[1] if usual[1] in table.columns else None)
     choice = choose(table, text, label, require_label=require_labels)
     notes = [*table.notes, *choice.notes]
     if table.local:

@@ -117,7 +117,10 @@ def run_examples(
     label: str | None = None,
     limit: int | None = None,
 ) -> Examples:
-    """The data named, or the run's held-out data; classes are those that the run was trained on."""
+    """The data named, or the run's held-out data; classes are those that the run was trained on.
+
+    Columns that are not named are those of the training data, where the data has them, or inferred.
+    """
     try:
         settings = description["settings"]
         trained = Examples(
@@ -132,14 +135,15 @@ def run_examples(
         source = data or settings["eval_data"] or settings["data"]
         own = "test" if source == "demo" else "dev"
         own_columns = [part.strip() for part in settings["text"].split(",")] if settings["text"] else None
-        columns = text or (own_columns if data is None else None)
-        label = label or (settings["label"] if data is None else None)
+        usual = own_columns, settings["label"]
+        if data is None:
+            text, label = text or own_columns, label or settings["label"]
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'run.yaml'} is damaged: it lacks {error}") from error
     named = source == "demo" or source in TASKS or source.startswith("hub:")
     if data is None and settings["eval_data"] is None and not named:
         raise SettingError(f"{folder} was trained without held-out data; name some with --data")
-    examples = load(source, split=split or own, text=columns, label=label, like=trained, limit=limit)
+    examples = load(source, split=split or own, text=text, label=label, usual=usual, like=trained, limit=limit)
     then = description["data"].get("eval", {})
     if data is None and split is None and limit is None and own == "dev" and then.get("sha256") != examples.digest:
         examples = replace(

@@ -41,6 +41,7 @@ def facts_of(
     cross: Sequence[str],
     base: Path,
     *,
+    columns: Mapping[str, str | None] | None = None,
     name: str | None = None,
     model: str = "minilm",
     seeds: int = 3,
@@ -49,11 +50,13 @@ def facts_of(
 ) -> Begun:
     """What a preset needs to know. data: a file, a folder with train and test files, a task name, or demo.
 
-    base: the folder that paths in the file are relative to. DataError for data that cannot be used.
+    base: the folder that paths in the file are relative to. columns: `text` and `label` of the data, where they are not
+    to be inferred. DataError for data that cannot be used.
     """
     if seeds < 1:
         raise SettingError(f"--seeds is {seeds}; give 1 or more, 3 or better 5 for a comparison")
-    sources = _sources(data)
+    named = {key: column for key, column in (columns or {}).items() if column is not None}
+    sources = _sources(data) | named
     spec = DataSet(**sources)
     train = read_part(spec, "train", Path())
     assert train is not None  # there are always training rows
@@ -71,7 +74,10 @@ def facts_of(
     facts = Facts(
         name=name or f"{called}-{preset}",
         data=called,
-        sources={key: _from(value, base) if isinstance(value, str) else value for key, value in sources.items()},
+        sources={
+            key: _from(value, base) if isinstance(value, str) and key not in named else value
+            for key, value in sources.items()
+        },
         rows=len(train.texts),
         classes=len(train.label_names),
         pairs=len(train.texts[0]) == 2,
