@@ -311,10 +311,10 @@ def families(book: Book) -> Verdict:
     }
     parts = []
     for (name, family), question in zip(names.items(), asked, strict=False):
-        own = [claim.sentence for claim in question.evidence if claim.arm == family]
-        sentences = own or [
-            claim.sentence for claim in question.evidence
-        ]  # the family against the baseline comes first
+        decided = {"confirmed": "holds", "refuted": "refuted"}.get(question.verdict, "")
+        rests = [claim for claim in question.evidence if claim.verdict == decided]
+        own = [claim for claim in rests or question.evidence if claim.arm == family]
+        sentences = [claim.sentence for claim in own or rests or question.evidence]  # against the baseline comes first
         first = f" ({sentences[0]})" if sentences else ""
         parts.append(f"{name} **{question.verdict}**{first}")
     return Verdict(f"Of the findings of Altinisik et al., here: {'; '.join(parts)} ({book.size}).")
