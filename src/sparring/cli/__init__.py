@@ -6,11 +6,11 @@ Exit codes: 0 done, 2 the request or its data is wrong (one message says what an
 import os
 import sys
 import warnings
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..errors import Interrupted, SparringError
 from .analyse import app as analyse_app
 from .attack import attack, recipes_app
@@ -52,13 +52,13 @@ app.command("doctor")(doctor)
 
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"sparring {__version__}\n")
+        sys.stdout.write(f"sparring {version('sparring')}\n")
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    version: Annotated[
+    asked: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
