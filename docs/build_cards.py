@@ -89,6 +89,9 @@ def pages() -> dict[Path, str]:
     mixture = DOCS / "mixture.md"
     new[mixture] = _filled(mixture.read_text("utf-8"), "mixture-cost-table", mixture_cost_table())
     new[mixture] = _filled(new[mixture], "mixture-results", mixture_results())
+    stages = DOCS / "pretraining.md"
+    new[stages] = _filled(stages.read_text("utf-8"), "scored-rows-table", scored_rows_table())
+    new[stages] = _filled(new[stages], "pretrain-table", pretrain_table())
     choose = DOCS / "choose.md"
     new[choose] = _filled(choose.read_text("utf-8"), "choices", _table(*decisions()))
     new[choose] = _filled(new[choose], "gains", _table(*methods_table()))
@@ -297,6 +300,37 @@ def throughput_table(record: Any) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
+
+
+def scored_rows_table() -> str:
+    """Time and memory of the head on scored rows beside that on all rows; nothing without a record."""
+    record: Any = _records("scored_rows.json")
+    if not record:
+        return ""
+    lines = []
+    for family, row in record["families"].items():
+        rows, seconds, memory = (f"{row['scored_rows']} of {row['all_rows']}", row["seconds"], row["bytes"])
+        cells = [f"{seconds['all']:.2f}", f"{seconds['scored']:.2f}", f"{row['speed_up']:.2f}"]
+        cells += [f"{memory[which] / 2**20:.0f}" for which in ("all", "scored")]
+        lines.append([family, rows, *cells, f"{max(row['largest_difference'].values()):.0e}"])
+    head = ["family", "scored rows", "s, all rows", "s, scored", "times faster", "MiB, all rows", "MiB, scored"]
+    about = "{size}, {batch} x {length} tokens, {threads} threads, float32".format(**record["settings"])
+    return _table([*head, "largest difference"], lines) + f"\n\n{about}; by `python benchmarks/scored_rows.py`."
+
+
+def pretrain_table() -> str:
+    """Tokens a second of pre-training, and how near the bound; nothing without a record."""
+    path = DOCS.parent / "benchmarks" / "results" / "pretrain_throughput.jsonl"
+    lines = []
+    for row in [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []:
+        what = (
+            f"{row['family']} {row['size']}, {row['batch_size']} x {row['length']}, {row['precision']}, {row['device']}"
+        )
+        speeds = [f"{row['tokens_per_second'][name]:,.0f}" for name in ("standard", "alum")]
+        lines.append([what, *speeds, f"{row['relative_time']:.2f}", f"{row['bound']:.2f}"])
+        lines[-1].append(f"{row['measured_over_bound']:.2f}")
+    head = ["run", "tokens/s, standard", "tokens/s, alum", "time of a step", "bound", "measured over bound"]
+    return _table(head, lines) + "\n\nBy `python benchmarks/pretrain_throughput.py`." if lines else ""
 
 
 def _records(name: str) -> list[dict[str, Any]]:
