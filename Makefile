@@ -6,8 +6,7 @@ export HF_HOME := $(CURDIR)/.cache/huggingface
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export SPARRING_HOME := $(CURDIR)/.cache/sparring
-# Modules are compiled when they are first imported: most of what is installed never is.
-PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
+PIP := XDG_CACHE_HOME= $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo demo-pretrain test check docs package figures clean
 
