@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from choices import decisions, methods_table
+from choices import decisions, lines_of, methods_table
 from negatives import negatives
 
 from sparring.cite.entries import bibliography
@@ -53,8 +53,7 @@ def with_class_columns(text: str) -> str:
 
 def summary() -> list[dict[str, Any]]:
     """One row a method and preset: means over the seeds of benchmarks/results/methods_on_sst2.jsonl."""
-    path = DOCS.parent / "benchmarks" / "results" / "methods_on_sst2.jsonl"
-    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    records = lines_of("methods_on_sst2.jsonl")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         if not record["settings"]:  # runs with other settings are ablations, reported where they matter
@@ -110,8 +109,7 @@ def pages() -> dict[Path, str]:
 
 def attacks_table() -> str:
     """One row a recipe, shares in percent; nothing if there are no records."""
-    path = DOCS.parent / "benchmarks" / "results" / "attacks_on_sst2.jsonl"
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    rows = lines_of("attacks_on_sst2.jsonl")
     lines = []
     for row in rows:
         held = f"{_percent(row['under_attack'])} ({_percent(row['low'])}-{_percent(row['high'])})"
@@ -150,8 +148,7 @@ def mixture_cost_table() -> str:
 
 def mixture_results() -> str:
     """A table a task: accuracy of each model under each attack over all seeds, with cost; nothing without records."""
-    path = DOCS.parent / "benchmarks" / "results" / "mixture_on_real_data.jsonl"
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    lines = lines_of("mixture_on_real_data.jsonl")
     return "\n\n".join(
         _task_results(task, [line for line in lines if line["task"] == task])
         for task in dict.fromkeys(line["task"] for line in lines)
@@ -320,9 +317,8 @@ def scored_rows_table() -> str:
 
 def pretrain_table() -> str:
     """Tokens a second of pre-training, and how near the bound; nothing without a record."""
-    path = DOCS.parent / "benchmarks" / "results" / "pretrain_throughput.jsonl"
     lines = []
-    for row in [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []:
+    for row in lines_of("pretrain_throughput.jsonl"):
         what = (
             f"{row['family']} {row['size']}, {row['batch_size']} x {row['length']}, {row['precision']}, {row['device']}"
         )

@@ -162,10 +162,11 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, read with the safe loader; SettingError names the file and what is wrong."""
     try:
-        text = path.read_text(encoding="utf-8")
-        if (node := yaml.compose(text, yaml.SafeLoader)) is not None and _size(node, {}) > MOST_VALUES:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is not None and _size(node, {}) > MOST_VALUES:
             raise SettingError(f"{path} stands for more than {MOST_VALUES:,} values, by aliases of aliases")
-        content = yaml.safe_load(text)
+        content = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise SettingError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

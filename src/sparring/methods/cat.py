@@ -26,8 +26,6 @@ from ..perturb.ball import unit_l2
 from ..settings import Size, setting
 from .base import Engine, GradientMethod, Logs, backward_sum
 
-SENTENCES = "cat contrasts one vector a sentence; use another method for token-level targets"
-
 
 @dataclass(frozen=True, kw_only=True)
 class CAT(GradientMethod):
@@ -56,7 +54,7 @@ class CAT(GradientMethod):
     def accumulate(self, view: ModelView, batch: Batch, engine: Engine, weight: float) -> Logs:
         """Clean and adversarial task loss and the contrast between their sentence vectors."""
         if batch.scored.dim() != 1:
-            raise SettingError(SENTENCES)
+            raise SettingError("cat contrasts one vector a sentence; use another method for token-level targets")
         nothing, half = view.zeros(batch).requires_grad_(), (1 - self.weight) / 2
         logits, clean = view.encode(batch, nothing)
         task = task_loss(logits, batch)
