@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, ViTConfig
 
 from sparring import __version__
+from sparring.cli import console
 
 WORDS = ["good", "bad", "fine", "awful", "great", "poor", "film", "book", "meal", "a", "the", "was", "is"]
 
@@ -108,8 +109,9 @@ def test_evaluate_reports_clean_accuracy_and_a_curve_that_never_rises(finished, 
 
 
 def test_evaluate_compares_runs_in_one_table(finished, capsys):
-    code, out, _ = sparring("evaluate", finished, finished, capsys=capsys)
+    code, out, err = sparring("evaluate", finished, finished, "--radius", "0,0.1x", capsys=capsys)
     assert code == 0 and out.count("fgm") >= 2 and "accuracy" in out
+    assert "of the attack passed" in err or "warning: " in err
 
 
 def test_training_is_repeatable_and_resumes_from_run_yaml_alone(model, data, tmp_path, capsys):
@@ -330,6 +332,25 @@ def test_help_is_there_within_a_second_of_python_starting():
     )
     assert shown.returncode == 0 and "train" in shown.stdout
     assert " torch\n" not in shown.stderr and "transformers" not in shown.stderr
+
+
+def test_a_wrong_path_is_named_before_anything_heavy_is_imported():
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sparring", "train", "--data", "nosuch.csv"],
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 2 and "error: nosuch.csv: there is no such file" in shown.stderr
+    assert " torch\n" not in shown.stderr and "transformers" not in shown.stderr
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(model, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(console, "EVERY", 0.0)
+    code, _, err = train(model, data, tmp_path / "r", "--epochs", 1, capsys=capsys)
+    assert code == 0 and "training: 1 of 3" in err and "training: 3 of 3" in err
+    monkeypatch.setattr(console, "EVERY", 60.0)
+    code, _, err = train(model, data, tmp_path / "s", "--epochs", 1, capsys=capsys)
+    assert code == 0 and "training:" not in err
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from ..errors import SparringWarning
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 MAIN_PROCESS = os.environ.get("RANK", "0") == "0"
+EVERY = 30.0
+"""Seconds between lines of progress where there is no terminal for a bar."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
@@ -78,10 +81,10 @@ def bar(title: str, *, shown: bool) -> Iterator[Any]:
 
 
 def progress_bar() -> Any:
-    """Done, all, rate and remaining time, on stderr, gone when it ends."""
+    """Done, all, rate and remaining time, on stderr, gone when it ends; where that is no terminal, a line at times."""
     from rich import progress
 
-    return progress.Progress(
+    columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
@@ -89,9 +92,30 @@ def progress_bar() -> Any:
         progress.TimeElapsedColumn(),
         progress.TextColumn("left", markup=False),
         progress.TimeRemainingColumn(),
-        console=err,
-        transient=True,
     )
+    if err.is_terminal:
+        return progress.Progress(*columns, console=err, transient=True)
+
+    class Lines(progress.Progress):
+        said = time.monotonic()
+
+        def update(self, task_id: progress.TaskID, **fields: Any) -> None:
+            super().update(task_id, **fields)
+            if time.monotonic() - self.said >= EVERY:
+                self.said = time.monotonic()
+                say(_line(next(task for task in self.tasks if task.id == task_id)), "dim")
+
+    return Lines(console=err, disable=True)
+
+
+def _line(task: Any) -> str:
+    """What a bar says, in words."""
+    known = [f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else ""), task.fields["note"]]
+    if task.speed:
+        known.append(f"{task.speed:.3g} a second")
+    if task.total and task.time_remaining:
+        known.append(f"{task.time_remaining / 60:.0f} min left")
+    return f"  {task.description}: " + ", ".join(text for text in known if text)
 
 
 def training_bar() -> Any:

@@ -62,9 +62,12 @@ def evaluate(
             say(f"  {note}", "dim")
     out.print(_score_table(records))
     for record in records:
-        for check in record.get("checks", []):
-            if not check["passed"]:
-                say(f"warning: {record['run']}: {check['name']}: {check['detail']}", "yellow")
+        checks = record.get("checks", [])
+        failed = [check for check in checks if not check["passed"]]
+        for check in failed:
+            say(f"warning: {record['run']}: {check['name']}: {check['detail']}", "yellow")
+        if checks and not failed:
+            say(f"{record['run']}: all {len(checks)} checks of the attack passed", "dim")
 
 
 def _score_table(records: list[dict[str, Any]]) -> Table:

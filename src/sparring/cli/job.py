@@ -43,6 +43,10 @@ def settings_of_job(
         if config.name == "run.yaml" and "output" not in given:
             raise SettingError(f"{config} belongs to the run beside it; give this one another folder with --output")
     name = given.get("method", job.method)
+    if "method" in given:
+        from ..methods import method
+
+        method(name)
     kept = job.settings if name == job.method else {}
     given["settings"] = {**kept, **_method_settings(name, pairs)} if pairs else kept
     return parse(type(base), given, base=job)
@@ -50,9 +54,8 @@ def settings_of_job(
 
 def _method_settings(name: str, pairs: list[str]) -> dict[str, Any]:
     """`--set` pairs as typed values, checked against the method before anything is loaded."""
-    from ..methods import METHODS, method
+    from ..methods import METHODS
 
-    method(name)
     values = assignments(pairs)
     checked = parse(METHODS[name], values)
     return {key: getattr(checked, key) for key in values}

@@ -6,6 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ..train.data import load_data
 from ..train.options import FineTune
 from .console import MAIN_PROCESS, clean, number, out, print_json, quiet, say, watched_training
 from .flags import with_flags
@@ -26,17 +27,19 @@ def command(**flags: Any) -> None:
     config, pairs = flags.pop("config"), flags.pop("set")
     given = {name: value for name, value in flags.items() if value is not None}
     settings = settings_of_job(FineTune(), given, config, pairs, _settings_of if resume else None)
-    quiet()
-    from ..train.finetune import finetune
-
     if MAIN_PROCESS and not as_json:
         defaults = [name for name in ("model", "data") if name not in given and config is None and not resume]
         named = {"model": "the MiniLM that comes with sparring[demo]", "data": "the embedded reviews"}
         for name in defaults:
             say(f"no --{name} given: using {named[name]}")
+    data = load_data(settings)  # before anything heavy is imported: most mistakes are here
+    quiet()
+    from ..train.finetune import finetune
+
     with watched_training(as_json) as (bar, report):
         metrics = finetune(
             settings,
+            data=data,
             resume=resume,
             callbacks=[bar] if bar else [],
             report=report,

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from ..attack.recipe import Recipe
 from ..attack.recipes import without_of
 from ..data.collate import Classify, encode
-from ..data.load import Examples, load
-from ..data.tasks import TASKS
+from ..data.load import Examples
 from ..errors import RunError, SettingError
 from ..evaluate.clean import evaluate, make_batches
 from ..methods import method
@@ -23,6 +21,7 @@ from ..model import world
 from ..model.load import load_classifier, load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
+from .data import Data, load_data
 from .job import (
     Interrupted,
     StepLog,
@@ -34,7 +33,6 @@ from .job import (
     save_model,
     trainer_arguments,
 )
-from .mix_options import Mix
 from .online import FOLDER as ADVERSARIAL
 from .online import Online, sampler
 from .options import FineTune, check_frozen, columns_of
@@ -42,34 +40,10 @@ from .partners import Term
 from .trainer import AdversarialTrainer
 
 
-@dataclass(frozen=True)
-class Data:
-    """Training and held-out examples of a run."""
-
-    train: Examples
-    held_out: Examples | None
-
-    @property
-    def notes(self) -> list[str]:
-        """What was inferred, for people to check."""
-        named = [("train", self.train), *([("eval", self.held_out)] if self.held_out else [])]
-        return [f"{name}: {note}" for name, examples in named for note in examples.notes]
-
-
-def load_data(settings: FineTune | Mix) -> Data:
-    """The examples the settings name; DataError says what is wrong with which row."""
-    columns = tuple(part.strip() for part in settings.text.split(",")) if settings.text else None
-    train = load(settings.data, text=columns, label=settings.label, limit=settings.limit)
-    has_dev = settings.data == "demo" or (settings.data in TASKS and "dev" in TASKS[settings.data].splits)
-    source = settings.eval_data or (settings.data if has_dev else None)
-    if source is None:
-        return Data(train, None)
-    return Data(train, load(source, split="dev", text=columns, label=settings.label, like=train))
-
-
 def finetune(
     settings: FineTune,
     *,
+    data: Data | None = None,
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -77,6 +51,7 @@ def finetune(
 ) -> dict[str, Any]:
     """Train, save and evaluate as the settings say; return what metrics.json holds.
 
+    data: what `load_data` made of these settings, where it was called before.
     resume: continue the run in `settings.output` from its latest checkpoint.
     report: receives sentences for people: what was inferred, what is used by default.
     attack_progress: called with (rows, all, broken) while training rows are attacked.
@@ -89,7 +64,7 @@ def finetune(
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
     recipe = _recipe(settings)
-    data = load_data(settings)
+    data = data or load_data(settings)
     if recipe is not None:
         check_frozen(columns_of(settings.frozen), len(data.train.texts[0]))
     for note in data.notes:

@@ -27,7 +27,8 @@ from ..model import world
 from ..model.weights import settle
 from ..settings import multiple
 from . import folder as run_folder
-from .finetune import finetune, load_data
+from .data import load_data
+from .finetune import finetune
 from .options import FineTune
 from .pretrain_options import Pretrain
 from .robustness import Robustness

@@ -11,7 +11,7 @@ from ..attack.recipes import recipe, without_of
 from ..data.batch import make_key
 from ..data.load import Examples
 from ..errors import DataError, SettingError
-from .finetune import load_data
+from .data import load_data
 from .mix_options import Mix
 
 HELD_OUT = 10
