@@ -169,6 +169,6 @@ def test_the_status_counts_what_is_done_and_says_how_long_the_rest_takes(place, 
 
 def test_a_study_that_is_not_there_is_named(tmp_path, capsys):
     code, _, err = sparring("study", "status", tmp_path / "none.yaml", capsys=capsys)
-    assert code == 2 and "none.yaml" in err
+    assert code == 2 and "none.yaml: there is no such study; name its folder or its file" in err
     code, _, err = sparring("study", "status", tmp_path, capsys=capsys)
     assert code == 2 and "holds no study" in err

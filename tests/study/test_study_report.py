@@ -98,6 +98,13 @@ def test_every_figure_is_in_the_table_with_its_interval_difference_p_and_records
             assert {"better": "▲", "worse": "▼", "open": "p = 1.00"}[cell.comparison.verdict] in shown
 
 
+def test_a_column_says_how_many_rows_its_figures_have(summary, page):
+    heads = re.findall(r'<th scope="col" class="number"[^>]*>.*?</th>', page, re.S)
+    said = [re.search(r'<span class="kind">([\d,-]+) rows</span>', head) for head in heads]
+    counts = {f"{cell.spread.rows:,}" for cell in summary.cells if cell.spread.rows}
+    assert counts and counts <= {end for found in said if found for end in found[1].split("-")}
+
+
 def test_claims_and_questions_stand_with_their_verdicts(summary, page):
     for claim in summary.claims:
         assert page.count(claim.sentence.replace("'", "&#39;").replace("+", "+")) >= 1

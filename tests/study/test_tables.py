@@ -51,7 +51,7 @@ def test_markdown_shows_figures_differences_costs_claims_and_what_is_missing(sum
     low, high = cell.spread.bootstrap_interval
     assert f"{100 * cell.spread.mean:.1f} ({100 * low:.1f} to {100 * high:.1f}) ▲" in text
     assert f"+{100 * cell.comparison.difference:.1f} (" in text and "p &lt; 0.001" in text
-    assert "| standard | 61 | 1.0 | 48 | 1.30 | 22.7 |" in text
+    assert "| standard | 61 | 1.0 | 48 | 1.40 | 22.7 |" in text
     assert "- a2t is more robust than standard under textfooler: +" in text
     assert "## Not done yet\n\n- sst2: pgd, seed 2: train" in text
     assert "- sst2: a2t, seed 1: curve radius: ModelError: the loss is not finite" in text

@@ -58,9 +58,11 @@ def plan(path: Path) -> Plan:
 
 
 def folder_of(path: Path) -> Path:
-    """The folder of a study: of its file, or that folder itself."""
+    """The folder of a study: of its file, or that folder itself. RunError where there is neither."""
     if path.is_dir():
         return path
+    if not path.exists():
+        raise RunError(f"{path}: there is no such study; name its folder or its file (`sparring study init` makes one)")
     return path.parent / study_of(Block.read(path)).output
 
 

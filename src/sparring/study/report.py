@@ -16,7 +16,7 @@ from .report_plots import Plots
 from .sentences import probability
 from .summarise import group_title
 from .summary import Cell, Claim, Comparison, Cost, Group, Measure, Summary
-from .wording import is_share, points, span, traced, whole, writer
+from .wording import is_share, points, rows_of, span, traced, whole, writer
 
 TEMPLATE = "study/page.html.j2"
 KINDS = {
@@ -128,6 +128,7 @@ class _Page:
                 "name": m.name or "all attacks",
                 "kind": KINDS[m.what],
                 "title": m.title,
+                "rows": rows_of([cell.spread.rows for (_, measure), cell in cells.items() if measure == m]),
                 "on": len(measures) <= COLUMNS or m.what in SHOWN,
             }
             for m in measures

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
 from .job import Job
 from .plan import PLAN, STUDY, Plan, folder_of, plan, read_plan
 from .records import RECORDS, read_records
@@ -59,8 +58,6 @@ class StudyStatus:
 
 def status_of(path: Path) -> StudyStatus:
     """Of a study file, or of the folder of a study. The plan of the last run counts; before the first one is made."""
-    if not path.exists():
-        raise RunError(f"there is no {path}; name a study file or the folder of a study")
     folder = folder_of(path)
     notes = []
     if (folder / PLAN).exists() or path.is_dir():

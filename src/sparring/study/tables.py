@@ -200,11 +200,11 @@ def _cost_table(summary: Summary, group: Group, to: Markdown) -> list[str]:
             "" if seconds is None else f"{seconds:.0f}",
             "" if seconds is None or not unit else f"{seconds / unit:.1f}",
             "" if cost.passes is None else f"{cost.passes.mean:.0f}",
-            "" if cost.peak_memory is None else f"{cost.peak_memory.mean / 2**30:.2f}",
+            "" if cost.peak_memory is None else f"{cost.peak_memory.mean / 1e9:.2f}",
             "" if cost.trainable_parameters is None else f"{cost.trainable_parameters / 1e6:.1f}",
         ]
         rows.append([to.text(arm), *map(to.text, shown)])
-    head = ["arm", "seconds", f"× {summary.baseline}", "passes", "peak GiB", "trainable, millions"]
+    head = ["arm", "seconds", f"× {summary.baseline}", "passes", "peak GB", "trainable, millions"]
     return to.table(head, rows, "Cost of training with all it needs, mean over seeds.")
 
 

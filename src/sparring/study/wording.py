@@ -62,3 +62,11 @@ def brief(cell: Cell, baseline: str) -> str:
 def traced(jobs: Sequence[str]) -> str:
     """The identities of records."""
     return f"records {' '.join(jobs)}" if jobs else "no records"
+
+
+def rows_of(counts: Sequence[int]) -> str:
+    """How many test rows the figures of a column have: "200 rows", "180-200 rows"; "" where none is known."""
+    known = sorted({count for count in counts if count})
+    if not known:
+        return ""
+    return f"{known[0]:,} rows" if len(known) == 1 else f"{known[0]:,}-{known[-1]:,} rows"

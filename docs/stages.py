@@ -1,0 +1,136 @@
+"""What the page on pre-training says of ALUM at every stage, from the records of benchmarks/alum_stages.py alone."""
+
+from statistics import fmean
+from typing import Any
+
+from choices import lines_of
+
+from sparring.evaluate.metrics import interval
+
+STAGES = {"scratch": "from scratch", "continual": "continual"}
+ARMS = {
+    "untouched": "as it is",
+    "standard-steps": "plain, as many steps as ALUM",
+    "standard-passes": "plain, as many passes as ALUM",
+    "alum": "ALUM",
+}
+Row = dict[str, Any]
+
+
+def stages_tables() -> str:
+    """Tables of each stage and scale, and the comparisons of ALUM with plain training; nothing without records."""
+    rows = lines_of("alum_stages.jsonl")
+    parts = []
+    for stage, title in STAGES.items():
+        scales: list[dict[str, Any]] = []
+        for row in rows:
+            if row["stage"] == stage and row["scale"] not in scales:
+                scales.append(row["scale"])
+        for scale in scales:
+            own = [row for row in rows if row["stage"] == stage and row["scale"] == scale]
+            parts += [_said(stage, title, scale, own), _pretrained(own), _tuned(own), _compared(own)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _said(stage: str, title: str, scale: dict[str, Any], rows: list[Row]) -> str:
+    seeds = len({row["seed"] for row in rows})
+    what = f"`{scale['size']}`, {scale['steps']} steps of ALUM, vocabulary {scale['vocab']}, learning rate "
+    what += f"{scale['learning_rate']:g}"
+    if stage == "continual":
+        what = f"MiniLM, {scale['continual_steps']} steps of ALUM, learning rate {scale['continual_learning_rate']:g}"
+    return (
+        f"**{title[0].upper()}{title[1:]}** ({what}; batches of {scale['batch_size']} x {scale['length']} tokens; "
+        f"fine-tuned on at most {scale['rows']:,} rows, {scale['epochs']} epochs, learning rate "
+        f"{scale['tuning_rate']:g}; {seeds} seed{'s' if seeds > 1 else ''}):"
+    )
+
+
+def _pretrained(rows: list[Row]) -> str:
+    lines = []
+    for arm, title in ARMS.items():
+        own = [row for row in rows if row["arm"] == arm and row["kind"] == "pretrain"]
+        if own:
+            right = fmean(row["minimal_pairs"]["accuracy"] for row in own)
+            cells = [f"{own[0]['steps']:,}", f"{fmean(row['train_seconds'] for row in own) / 60:.0f}"]
+            cells += [f"{fmean(row['held_out']['loss'] for row in own):.3f}"]
+            cells += [f"{100 * fmean(row['held_out']['accuracy'] for row in own):.1f}"]
+            lines.append([title, *cells, _share(right, own[0]["minimal_pairs"]["pairs"])])
+    head = ["pre-training", "steps", "minutes", "held-out loss", "masked tokens right %", "minimal pairs right %"]
+    return _table(head, lines)
+
+
+def _tuned(rows: list[Row]) -> str:
+    cells = _cells(rows)
+    tasks = sorted({task for _, task, _ in cells})
+    lines = []
+    for arm, title in ARMS.items():
+        for method in ("standard", "alum"):
+            if any((arm, task, method) in cells for task in tasks):
+                found = [cells.get((arm, task, method)) for task in tasks]
+                shown = [[_share(*one["dev"]), _share(*one["attacked"])] if one else ["", ""] for one in found]
+                lines.append([title, method, *(cell for pair in shown for cell in pair)])
+    head = [
+        "pre-training",
+        "fine-tuned with",
+        *(f"{task.upper()}{more}" for task in tasks for more in (" %", " attacked %")),
+    ]
+    return _table(head, lines)
+
+
+def _compared(rows: list[Row]) -> str:
+    """ALUM against as many passes of plain pre-training, and ALUM against plain fine-tuning."""
+    cells = _cells(rows)
+    lines, shown = [], 0
+    for (arm, task, method), one in sorted(cells.items()):
+        other = ("standard-passes", task, method) if arm == "alum" else None
+        if other in cells:
+            lines.append((f"pre-training, {task.upper()}, fine-tuned with {method}", one, cells[other]))
+        if method == "alum" and (arm, task, "standard") in cells:
+            lines.append((f"fine-tuning, {task.upper()}, {ARMS[arm]}", one, cells[arm, task, "standard"]))
+    body = []
+    for title, one, plain in sorted(lines, key=lambda line: line[0]):
+        told = []
+        for measure in ("dev", "attacked"):
+            difference, low, high = newcombe(*one[measure], *plain[measure])
+            shown += low > 0 or high < 0
+            told.append(f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+        body.append([title, *told])
+    if not body:
+        return ""
+    table = _table(["ALUM minus plain", "dev, points", "under attack, points"], body)
+    return (
+        f"{table}\n\nIntervals of {shown} of these {2 * len(body)} differences leave zero out (Newcombe's 95 %, not "
+        "corrected for their number, as if the two had answered other examples)."
+    )
+
+
+def _cells(rows: list[Row]) -> dict[tuple[str, str, str], dict[str, tuple[float, int]]]:
+    """By arm, task and method: mean share over seeds and examples of one seed, on dev rows and under attack."""
+    grouped: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "tuned":
+            grouped.setdefault((row["arm"], row["task"], row["method"]), []).append(row)
+    return {
+        key: {
+            "dev": (fmean(row["eval"]["accuracy"] for row in own), own[0]["dev_rows"]),
+            "attacked": (fmean(row["attack"]["under_attack"] for row in own), own[0]["attack"]["examples"]),
+        }
+        for key, own in grouped.items()
+    }
+
+
+def newcombe(a: float, of_a: int, b: float, of_b: int) -> tuple[float, float, float]:
+    """Difference of two shares and its 95 % interval (Newcombe 1998, method 10: from the two Wilson intervals)."""
+    (low_a, high_a), (low_b, high_b) = (interval(round(share * of), of) for share, of in ((a, of_a), (b, of_b)))
+    low = ((a - low_a) ** 2 + (high_b - b) ** 2) ** 0.5
+    high = ((high_a - a) ** 2 + (b - low_b) ** 2) ** 0.5
+    return a - b, a - b - low, a - b + high
+
+
+def _share(share: float, of: int) -> str:
+    low, high = interval(round(share * of), of)
+    return f"{100 * share:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
