@@ -11,7 +11,7 @@ _KEY = "family_wise_error"
 
 def negatives() -> tuple[list[str], list[list[str]]]:
     """Head and lines: what was tried, what came out, and the record that says so."""
-    found = [_clean_gains(), *_online(), *_mixtures(), *_speed(), _drift(), _neurons(), *_null_studies()]
+    found = [_clean_gains(), *_online(), *_mixtures(), *_speed(), _drift(), _neurons(), *_stages(), *_null_studies()]
     return ["tried", "came out", "record"], [line for line in found if line]
 
 
@@ -96,6 +96,22 @@ def _neurons() -> list[str]:
         f"intervals overlap: {said}",
         "neurons.json",
     ]
+
+
+def _stages() -> list[list[str]]:
+    """Stages at which pre-training with ALUM leaves a higher loss than as many passes of plain training."""
+    rows = [row for row in lines_of("alum_stages.jsonl") if row["kind"] == "pretrain"]
+    found = []
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        losses = {}
+        for arm in ("alum", "standard-passes"):
+            own = [row["held_out"]["loss"] for row in rows if (row["stage"], row["arm"]) == (stage, arm)]
+            losses[arm] = mean(own) if own else None
+        alum, plain = losses["alum"], losses["standard-passes"]
+        if alum is not None and plain is not None and alum > plain:
+            said = f"{alum:.3f}, and {plain:.3f} by plain training with as many passes"
+            found.append([f"A lower held-out loss by ALUM in pre-training ({stage})", said, "alum_stages.jsonl"])
+    return found
 
 
 def _null_studies() -> list[list[str]]:
