@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "attacks_on_sst2.jsonl"
-FEW = ("bert-attack", "bae", "bae-i", "bae-r+i", "a2t-mlm", "clare", "genetic", "pso", "charmer")
+FEW = ("bert-attack", "bae", "bae-i", "bae-r-or-i", "bae-r+i", "a2t-mlm", "clare", "genetic", "pso", "charmer")
 
 
 def one(name: str, options: argparse.Namespace, variant: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def main() -> None:
     quiet()
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     there = {(line["recipe"], line["variant"]) for line in map(json.loads, lines)}
-    masked = {"bert-attack", "bae", "bae-i", "bae-r+i", "a2t-mlm", "clare"}
+    masked = {"bert-attack", "bae", "bae-i", "bae-r-or-i", "bae-r+i", "a2t-mlm", "clare"}
     for name in options.recipes.split(",") if options.recipes else RECIPES:
         if (name, options.variant) in there or (name in masked and not options.masked_lm):
             continue

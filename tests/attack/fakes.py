@@ -24,7 +24,7 @@ class BagOfWords:
     """Two classes; the logit of class 1 is the sum of the weights of the words (lower-cased), over all fields."""
 
     unknown = "[UNK]"
-    doubt = 0.15
+    doubt = 1e-3
 
     def __init__(self, weights: Mapping[str, float], bias: float = 0.0):
         self.weights, self.bias = dict(weights), bias

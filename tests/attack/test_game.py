@@ -108,6 +108,8 @@ def test_a_refuted_success_begins_the_search_anew_and_the_counts_are_those_of_th
 class Coarse(BagOfWords):
     """Its quick answers are wrong by a fixed shift of the margin, as those in half precision are."""
 
+    doubt = 0.15
+
     def __init__(self, weights, shift):
         super().__init__(weights)
         self.quick = Scores(lambda fields: -np.logaddexp(0.0, self.moved(fields, shift)))
@@ -121,13 +123,29 @@ class Coarse(BagOfWords):
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])
 def test_an_original_close_to_the_border_is_asked_in_full_precision(temperature):
     rows = [("fair film", 1), ("good film", 1), ("foul film", 1)]
-    weights = {"fair": 0.04, "foul": -0.04, "good": 1.0}
-    for shift in (-0.1, 0.1):
+    weights = {"fair": 0.002, "foul": -0.002, "good": 1.0}
+    for shift in (-0.005, 0.005):
         victim = Coarse(weights, shift)
+        victim.doubt = 0.0075
         found = attack(victim, rows, recipe({}), temperature=temperature).outcomes
         assert [o.predicted for o in found] == [1, 1, 0] and found[2].status == "skipped"
         assert ("fair film",) in victim.exact.items and ("foul film",) in victim.exact.items
-        assert temperature > 1 or ("good film",) not in victim.exact.items
+        assert ("good film",) not in victim.exact.items
+
+
+def test_clean_answers_of_a_victim_in_half_precision_are_all_in_full_precision():
+    """A victim that is overconfident errs by more than `doubt`, and no border tells."""
+    rows = [("fair film", 1), ("foul film", 1), ("good film", 1)]
+    victim = Coarse({"fair": 2.0, "foul": -2.0, "good": 50.0}, 6.0)
+    found = attack(victim, rows, recipe({})).outcomes
+    assert [o.predicted for o in found] == [1, 0, 1] and victim.exact.items == [(text,) for text, _ in rows]
+
+
+def test_a_victim_that_is_sure_of_the_original_is_doubted_by_as_much_more():
+    """Its quick answer says that a text holds, by a margin of 4; in full precision it is broken."""
+    weights = {"good": 50.0, "foul": -2.0}
+    (found,) = attack(Coarse(weights, 6.0), [("good film", 1)], recipe({"good": ["foul"]})).outcomes
+    assert found.status == "success" and found.adversarial == ("foul film",)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 20.0])

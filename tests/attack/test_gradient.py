@@ -101,6 +101,13 @@ def test_the_gradient_is_that_of_the_gold_label():
     assert found[0].fields == ("film",)  # the lowest first column, ties to the lower id, not the word itself
 
 
+def test_the_gold_label_is_the_victims_answer_in_full_precision():
+    victim = WhiteBox({"good": -1.0})
+    victim.quick = Scores(lambda fields: np.array([-2.0, -0.1]))  # the other class
+    alone(HotFlip(top_n=1).bound(victim).candidates(Text.of("good"), 0))
+    assert victim.gradient.items == [(("good",), 0)]
+
+
 def test_words_of_several_tokens_or_none_stay():
     flip = HotFlip().bound(WhiteBox({"good": 1.0}))
     text = Text.of("watching unheard 漢 good")

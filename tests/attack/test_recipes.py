@@ -14,12 +14,15 @@ from transformers import AutoModel, AutoModelForMaskedLM
 from sparring.attack import recipes, resources
 from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
+from sparring.attack.game import Game
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
-from sparring.attack.search import by_head_and_tail
+from sparring.attack.search import by_head_and_tail, greedy
 from sparring.attack.text import Text
+from sparring.attack.transform.combine import AnyOf, InTurn
+from sparring.attack.transform.masked import MaskedInsert, MaskedSwap
 from sparring.attack.vectors import Neighbours
-from sparring.attack.victim import ModelVictim
+from sparring.attack.victim import CallableVictim, ModelVictim
 from sparring.errors import DataError, ModelError, SettingError
 
 SMALL = {"population": 6, "iterations": 3, "k": 12, "edits": 2, "positions": 4, "width": 3}
@@ -29,7 +32,13 @@ SINGLE = [
     ("a film that was awful and dull and poor; the book was not", 0),
 ]
 PAIRS = [(("the good book", "the film was good"), 1), (("the bad book", "a dull plot"), 0)]
-DRIFTING = ("textfooler",)  # similarity against the current text: the audit holds it against the original
+DRIFTING = (
+    "textfooler",
+    "bae",
+    "bae-i",
+    "bae-r-or-i",
+    "bae-r+i",
+)  # similarity against the current text: the audit holds it against the original
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +95,7 @@ def test_a_recipe_attacks_and_its_successes_satisfy_its_constraints(name, home, 
         assert bound.describe() == results.recipe
 
 
-SELDOM = ("checklist", "textfooler", "a2t", "a2t-mlm", "bae", "bae-i", "bae-r+i", "hotflip")
+SELDOM = ("checklist", "textfooler", "a2t", "a2t-mlm", "bae", "bae-i", "bae-r-or-i", "bae-r+i", "hotflip")
 ALWAYS = [name for name in RECIPES if name not in SELDOM]
 
 
@@ -132,6 +141,7 @@ EXPECTED = {
     "bert-attack": {"stop_words", "share_of_words"},
     "bae": {"stop_words", "part_of_speech", "similarity"},
     "bae-i": {"stop_words", "similarity"},
+    "bae-r-or-i": {"stop_words", "part_of_speech", "similarity"},
     "bae-r+i": {"stop_words", "part_of_speech", "similarity"},
     "textbugger": {"stop_words", "similarity"},
     "deepwordbug": {"stop_words", "edit_distance"},
@@ -210,6 +220,32 @@ def test_recipes_that_need_more_than_answers_say_so(home):
         attack(BagOfWords({"good": 1.0}), [("a good film", 1)], recipe("random", synonyms="victim"))
 
 
+def test_what_names_leave_out_tells_attacks_apart_when_one_is_resumed(home, tmp_path, victim):
+    def identity(name, **options):
+        return recipe(name, without=("similarity", "part_of_speech"), **options).bound(victim).identity()
+
+    for name, option, values in (("charmer", "alphabet", ("abc", "xyz")), ("deepwordbug", "seed", (0, 1))):
+        one, other = (identity(name, **{option: value}) for value in values)
+        assert one != other and identity(name, **{option: values[0]}) == one
+    found = []
+    for words in (["dull"], ["fine"]):  # a file of one name
+        (tmp_path / "n.json").write_text(json.dumps({"good": words}))
+        found.append(identity("pwws", synonyms=tmp_path / "n.json")["made_of"])
+    assert found[0] != found[1]
+    assert all(identity("clare")["made_of"]) and len(identity("clare")["made_of"]) == 3
+
+
+def test_a_victim_in_full_precision_has_masked_words_in_full_precision_too(home):
+    from sparring.attack.masked_lm import MaskedLM
+
+    lm = MaskedLM.load(half=True)
+    way = AnyOf(MaskedSwap(lm, 3), MaskedInsert(lm, 3))
+    model, tokenizer = handset()
+    for half in (True, False):
+        swap, insert = way.bound(ModelVictim(model, tokenizer, half=half)).transforms
+        assert swap.lm is insert.lm and swap.lm.half == half and swap.identity == lm.digest != ""
+
+
 # asking for a recipe
 
 
@@ -236,6 +272,18 @@ def test_an_unknown_recipe_suggests_the_nearest():
 def test_options_that_make_no_sense_are_named(name, options, message, home):
     with pytest.raises((SettingError, DataError), match=message):
         recipe(name, **options)
+
+
+def test_a_table_without_cosines_is_no_word_cosine_and_the_results_say_so(home, tmp_path, monkeypatch):
+    (tmp_path / "n.json").write_text(json.dumps({"good": ["dull", "fine"]}))
+    monkeypatch.setenv("SPARRING_HOME", str(tmp_path / "home"))
+    resources.add("counterfitted", tmp_path / "n.json")
+    without = ("similarity", "part_of_speech", "lexeme")
+    for name, threshold, own in (("hotflip", "0.8", False), ("textfooler", "0.5", True), ("genetic", "0.75", True)):
+        built = recipe(name, without=without)
+        (off,) = [line for line in built.off if line.startswith(f"word cosine at least {threshold}: ")]
+        assert "has no cosines" in off and off.endswith("its words count as filtered") == own
+        assert not any("cosine" in constraint.name for constraint in built.constraints)
 
 
 # variants
@@ -270,6 +318,14 @@ def test_pwws_asks_for_each_candidate_once_and_textattack_twice(tmp_path):
     assert toolkit.queries == 1 + n + n * k + n * k
 
 
+def test_textbugger_of_the_toolkit_tries_a_look_alike_of_each_letter(home):
+    counts = {}
+    for variant in ("paper", "textattack"):
+        _, alike, _ = recipe("textbugger", variant=variant, without=("similarity",)).transform.transforms
+        counts[variant] = len(alone(alike.candidates(Text.of("cosy"), 0)))
+    assert counts["paper"] == 1 < counts["textattack"]
+
+
 VARIED = [name for name, make in RECIPES.items() if "variant" in inspect.signature(make).parameters]
 
 
@@ -284,7 +340,7 @@ def test_textattack_knows_stop_words_in_small_letters_only(name, home):
     ("name", "paper", "toolkit"),
     [
         ("textfooler", "radian >= 0.5 to the current", "angular >= 0.840845 to the current"),
-        ("bae", "cosine >= 0.980067", "cosine >= 0.936338"),
+        ("bae", "radian >= 0.8 to the current text, window of 15 words, shorter ones >= 0.1", "cosine >= 0.936338"),
         ("textbugger", "cosine >= 0.8 ", "angular >= 0.8 "),
         ("bert-attack", None, "cosine >= 0.2 "),
     ],
@@ -343,17 +399,43 @@ def test_textfooler_drifts_and_the_audit_says_so(home, victim):
     text = Text.of("good good good good good good good good good good good good good good good good")
     end = text.with_slots(["dull"] * len(text))
     found = alone(violations(built.constraints, text, end))
-    assert all("current" in name or "cosine" in name or "speech" in name for name in found)
+    assert found and all("current" in name or "cosine" in name or "speech" in name for name in found)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("R", "bae"), ("I", "bae-i"), ("R+I", "bae-r+i")])
-def test_bae_replaces_inserts_or_does_both(kind, name, home, victim):
+BAE = [("R", "bae", {0}), ("I", "bae-i", {1}), ("R/I", "bae-r-or-i", {0, 1}), ("R+I", "bae-r+i", {0, 1})]
+
+
+@pytest.mark.parametrize(("kind", "name", "spaces"), BAE)
+def test_bae_replaces_inserts_or_does_either(kind, name, spaces, home, victim):
     built = recipes.bae(kind=kind, k=12, without=("similarity", "part_of_speech"))
     assert built.name == name
-    text = Text.of("the film was good")
-    candidates = alone(built.transform.candidates(text, 3))
-    spaces = {candidate.slots[3].count(" ") for candidate in candidates}
-    assert spaces == {"R": {0}, "I": {1}, "R+I": {0, 1}}[kind]
+    candidates = alone(built.transform.candidates(Text.of("the film was good"), 3))
+    assert {candidate.slots[3].count(" ") for candidate in candidates} == spaces
+
+
+def test_bae_r_and_i_replaces_a_word_and_then_inserts_one_beside_it():
+    class Word:
+        """One text, in which something is done to a word."""
+
+        def __init__(self, change):
+            self.change, self.name = change, "made up"
+
+        def candidates(self, text, index):
+            return [text.replace(index, self.change(text.slots[index]))]
+            yield
+
+    victim = CallableVictim(lambda texts: [[len(text) / 100 - 1, 0.0] for text in texts])  # the longer, the worse
+    steps = Word(lambda word: word + "er"), Word(lambda word: f"very {word}")
+
+    def first(game, transform, constraints, words):
+        return np.array([0.0, 1.0])
+        yield
+
+    for way, end in ((InTurn, "very aer very ber"), (AnyOf, "very a very b")):
+        game = Game(Text.of("a b"), 1, victim)
+        alone(game.open())
+        found = alone(greedy(game, way(*steps), (), importance=first))
+        assert " ".join(found.fields) == end
 
 
 def test_every_recipe_is_a_function_of_its_name():

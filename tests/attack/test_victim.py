@@ -287,6 +287,25 @@ def test_a_victim_that_fails_at_the_700th_text_leaves_what_was_finished(how, mes
     assert all(kept[outcome.row] == outcome for outcome in undisturbed if outcome.row in kept)
 
 
+def test_a_model_that_fails_in_mid_attack_leaves_what_was_finished(monkeypatch):
+    model, tokenizer = handset()
+    victim = ModelVictim(model, tokenizer, half=False)
+    calls = iter(range(10**6))
+    forward = model.forward
+
+    def failing_forward(*args, **inputs):
+        if next(calls) > 40:
+            raise RuntimeError("out of memory\nand a long story")
+        return forward(*args, **inputs)
+
+    monkeypatch.setattr(model, "forward", failing_forward)
+    victim.__dict__["fast"] = model
+    rows = [(f"a good film {number}", 1) for number in range(200)]
+    with pytest.raises(AttackStopped, match=r"raised RuntimeError: out of memory\. \d+ of 200 examples") as caught:
+        attack(victim, rows, recipe(), pool=4)
+    assert 0 < len(caught.value.outcomes) < 200
+
+
 # what can be attacked
 
 

@@ -201,6 +201,15 @@ def test_rows_made_against_another_victim_are_called_transfer(place, tmp_path):
     assert found["attacks"] == [] and json.loads((tmp_path / "b" / "results.json").read_text())["transfer"]
 
 
+def test_columns_of_the_data_are_those_of_transfer_rows_too(place, tmp_path):
+    rows = "other,remark,verdict\nx,the film was good,pos\ny,a bad book,neg\n"
+    for name in ("data", "mine"):
+        (tmp_path / f"{name}.csv").write_text(rows)
+    named = {"data": str(tmp_path / "data.csv"), "text": ("remark",), "label": "verdict"}
+    given = job(place, tmp_path / "out", transfer=(tmp_path / "mine.csv",), recipes=(), **named)
+    assert attack_job(given)["victims"][0]["transfer"][0]["rows"] == 2
+
+
 def test_transfer_against_the_victim_they_were_made_for_breaks_every_row(place, tmp_path):
     attack_job(job(place, tmp_path / "a"))
     given = job(place, tmp_path / "b", transfer=(tmp_path / "a" / "pwws.jsonl",), recipes=())
@@ -245,6 +254,46 @@ def test_an_output_that_is_in_use_is_not_written_over(place, tmp_path):
     with pytest.raises(RunError, match=r"exists already.*--resume"):
         attack_job(given)
     assert attack_job(replace(given, resume=True))["victims"][0]["attacks"][0]["resumed_after"] == 4
+
+
+def test_results_of_another_recipe_are_not_written_over(place, tmp_path):
+    attack_job(job(place, tmp_path / "out", examples=4))
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    with pytest.raises(RunError, match=r"results\.json exists already.*--resume"):
+        attack_job(job(place, tmp_path / "out", examples=4, recipes=(recipes.deepwordbug(),)))
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+
+
+def test_a_calibrated_attack_goes_on_at_the_temperature_that_it_began_with(place, tmp_path, monkeypatch):
+    """Fitted again, on other threads, it differs in its last digits."""
+    given = job(place, tmp_path / "out", "sure", calibrated=True, examples=20)
+    (before,) = attack_job(given)["victims"]
+    fitted = before["calibration"]["temperature"]
+    for name in ("results.json", "report.html"):
+        (tmp_path / "out" / name).unlink()
+    monkeypatch.setattr("sparring.evaluate.attacks.calibrated_temperature", lambda *rows: fitted * 1.0001)
+    (after,) = attack_job(replace(given, resume=True))["victims"]
+    assert after["calibration"]["temperature"] == fitted and after["attacks"][1]["resumed_after"] == 20
+    monkeypatch.setattr("sparring.evaluate.attacks.calibrated_temperature", lambda *rows: fitted * 1.1)
+    with pytest.raises(RunError, match=r"belongs to another attack: temperature differ"):
+        attack_job(replace(given, resume=True))
+
+
+def test_runs_with_different_held_out_data_are_not_compared(tmp_path):
+    for name, rows in (("a", "good"), ("b", "bad")):
+        save(tmp_path / name, bias=0.05, names=("no", "yes"))
+        (tmp_path / f"{name}.csv").write_text(f"text,label\nthe film was {rows},yes\na bad book,no\n")
+        described = {
+            "settings": {"data": "train.csv", "eval_data": str(tmp_path / f"{name}.csv"), "text": None, "label": None},
+            "method": {"name": "fgm"}, "data": {}, "labels": ["no", "yes"], "fields": 1, "metric": "accuracy",
+        }  # fmt: skip
+        (tmp_path / name / "run.yaml").write_text(json.dumps(described))
+    runs = (str(tmp_path / "a"), str(tmp_path / "b"))
+    given = AttackJob(victims=runs, recipes=(recipes.deepwordbug(),), output=tmp_path / "o")
+    with pytest.raises(SettingError, match=r"different held-out data.*--data"):
+        attack_job(given)
+    assert not (tmp_path / "o").exists()
+    assert attack_job(replace(given, data=str(tmp_path / "a.csv")))["comparison"]
 
 
 def test_a_run_is_attacked_on_its_own_held_out_data(place, tmp_path):

@@ -58,6 +58,7 @@ class AnyCharacter:
             raise SettingError("the alphabet is empty; give characters that may be put in")
         self.alphabet = tuple(dict.fromkeys(alphabet))
         self.pruthi = pruthi
+        self.identity = "".join(self.alphabet)
         self.name = f"any of {len(self.alphabet)} characters" + (", inside words of 4 or more, once" if pruthi else "")
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .victim import Victim
 
 Fields = tuple[str, ...]
+ROUGH = 0.01
+"""Doubt above which a victim's quick answers are of another precision, so that no clean answer is taken from them."""
 
 
 class OutOfQueries(Exception):
@@ -89,7 +91,7 @@ class Game:
     ) -> None:
         self.original, self.gold, self.victim = original, gold, victim
         self.budget, self.temperature = budget, temperature
-        self._key = (seed, row)
+        self._key, self._doubt = (seed, row), victim.doubt
         self._known: dict[Fields, np.ndarray] = {}
         self._corrected: dict[Fields, np.ndarray] = {}
         self.restart()
@@ -110,8 +112,10 @@ class Game:
                 f"row {self._key[1] + 1} has class number {self.gold}; the victim knows {len(found)} classes, from 0"
             )
         self._known[self.original.fields] = found
-        if self.near(self.clean().margin[0]):  # clean accuracy is that of full precision
+        if self.victim.doubt > ROUGH or self.near(self.clean().margin[0]):  # clean accuracy is that of full precision
             (self._known[self.original.fields],) = yield Ask(self.victim.exact, [self.original.fields])
+        # of large logits the last bits are larger: a victim that is sure of the original errs by more
+        self._doubt = self.victim.doubt * max(1.0, self.temperature * abs(float(self.clean().margin[0])))
         self.restart()
         return self.clean()
 
@@ -138,7 +142,7 @@ class Game:
     def near(self, margin: float) -> bool:
         """Whether a text of this margin may be on the other side of the border, the victim's quick answers being what
         they are."""
-        return self.temperature * abs(margin) < self.victim.doubt
+        return self.temperature * abs(margin) < self._doubt
 
     def verify(self, text: Text) -> Search[bool]:
         """Whether the victim really answers wrongly, by a fresh forward in full precision; not a query.

@@ -75,7 +75,8 @@ class PartOfSpeech(Constraint):
     noun_verb: a noun may become a verb and the other way round. tagger: default the resource `pos_tagger`.
     Words are those of the same field, TextAttack's window crosses from one to the next; it also tags the first of
     equal words in the window rather than the one that was changed. Of several words in a place the first is tagged;
-    deleted words pass. insertions_pass: so do words beside the original one, which replace none (BAE).
+    deleted words pass. insertions_pass: of two words in a place either may be the one that counts, the other was put
+    beside it and replaces none (BAE).
     """
 
     def __init__(
@@ -106,11 +107,13 @@ class PartOfSpeech(Constraint):
         last = min(len(words), index + AFTER + 1)
         after = tuple(words[j] for j in range(index + 1, last) if original.field_of(j) == field)
         inside = tuple(new.split())
-        if not inside or (self.insertions_pass and len(inside) > 1 and words[index] in (inside[0], inside[-1])):
+        both = self.insertions_pass and len(inside) > 1
+        if not inside or (both and words[index] in (inside[0], inside[-1])):
             return True
         a = self.tagger.universal((*before, words[index], *after), len(before))
-        b = self.tagger.universal((*before, *inside, *after), len(before))
-        return a == b or (self.noun_verb and {a, b} == {"NOUN", "VERB"})
+        read = [(inside[0],), (inside[-1],)] if both else [inside]
+        tags = [self.tagger.universal((*before, *part, *after), len(before)) for part in read]
+        return any(a == b or (self.noun_verb and {a, b} == {"NOUN", "VERB"}) for b in tags)
 
 
 class OtherLexeme(Constraint):

@@ -19,6 +19,7 @@ from ..model.load import fast_bf16, first_line, load_tokenizer, longest_text
 from ..model.view import evaluating
 from .batching import attended, batches, filled
 from .engine import Service
+from .records import fingerprint
 from .resources import find
 from .text import encodable
 
@@ -54,7 +55,8 @@ class MaskedLM:
 
     context: longest text in tokens that a gap is shown in, cut evenly around it; further words matter little and cost
     the same. tokens: padded tokens in a batch, default 4,096 on a processor and 65,536 on a GPU. half: run the encoder
-    in bfloat16, default where the hardware multiplies it; the head is in full precision, or near words would tie.
+    in bfloat16, default where the hardware multiplies it; the head is in full precision, or near words would tie. A
+    victim that is asked in full precision alone has the model do the same. digest: of the weights, for records.
     The model runs in eval mode, and its own modes are restored.
     """
 
@@ -64,11 +66,13 @@ class MaskedLM:
         tokenizer: Any,
         *,
         name: str = "",
+        digest: str = "",
         context: int = 128,
         tokens: int | None = None,
         half: bool | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.digest = digest
         self.name = name or str(getattr(model.config, "model_type", "") or type(model).__name__)
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"the masked LM {self.name!r} needs a tokenizer.json (a fast tokenizer); {_WAY_OUT}")
@@ -109,7 +113,17 @@ class MaskedLM:
                 f"{len(report['missing_keys']) - 1} more; {_WAY_OUT}"
             )
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model, tokenizer, **{"name": Path(where).name} | settings)
+        known = {"name": Path(where).name, "digest": fingerprint(where).rsplit(" ", 1)[1]}
+        return cls(model, tokenizer, **known | settings)
+
+    def at(self, half: bool) -> "MaskedLM":
+        """The same in full precision, unless half precision will do."""
+        return self if half or not self.half else self._whole
+
+    @cached_property
+    def _whole(self) -> "MaskedLM":
+        told: Any = {"name": self.name, "digest": self.digest, "context": self.context, "tokens": self.tokens}
+        return type(self)(self.model, self.tokenizer, half=False, **told)
 
     def word(self, piece: str, spaced: bool) -> str:
         """A piece as a word, or "" when it goes on a word that began before it.

@@ -10,6 +10,7 @@ from .engine import Search
 from .game import Game
 from .text import Text
 from .transform import Transform
+from .transform.combine import AnyOf
 
 if TYPE_CHECKING:
     from .victim import Victim
@@ -49,10 +50,19 @@ class Recipe:
         constraints = tuple(constraint.bound(victim) for constraint in self.constraints)
         return replace(self, transform=self.transform.bound(victim), constraints=constraints)
 
+    def identity(self) -> dict[str, Any]:
+        """`describe`, and what its names leave out: seeds, alphabets, contents of files. An attack is resumed with the
+        same and nothing else.
+        """
+        parts = [self.transform]
+        while any(isinstance(part, AnyOf) for part in parts):
+            parts = [one for part in parts for one in (part.transforms if isinstance(part, AnyOf) else (part,))]
+        return self.describe() | {"made_of": [str(getattr(part, "identity", "")) for part in parts]}
+
     def describe(self) -> dict[str, Any]:
         """For records and reports: plain values that can be written as JSON.
 
-        They tell attacks apart when one is resumed; `differs` and `ignored` decide no outcome and are not among them.
+        `differs` and `ignored` decide no outcome and are not among them.
         """
         return {
             "recipe": self.name,

@@ -96,6 +96,10 @@ def attack(
     if any(not 0 <= number < len(examples[0][0]) for number in frozen):
         raise SettingError(f"frozen is {frozen}; the texts have {len(examples[0][0])} fields, numbered from 0")
     target: Victim = as_victim(victim)
+    known = target.classes if isinstance(target, ModelVictim) else math.inf
+    odd = next((row for row, (_, gold) in enumerate(examples, 1) if gold >= known), None)
+    if odd is not None:
+        raise DataError(f"row {odd} has class number {examples[odd - 1][1]}; the victim knows {known} classes, from 0")
     bound = recipe.bound(target)
     done = record.read() if record is not None else {}
     broken = sum(o.status == "success" for o in done.values())

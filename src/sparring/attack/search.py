@@ -9,6 +9,7 @@
 Importance, and how the best candidate is picked, are what attacks differ in; each is a plain function here.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from .engine import Search
 from .game import Answers, Game, pick
 from .text import Text
 from .transform import Transform
-from .transform.combine import allowed_candidates, together
+from .transform.combine import InTurn, allowed_candidates, together
 
 Importance = Callable[[Game, Transform, Sequence[Constraint], list[int]], Search[np.ndarray]]
 """How much each of the words (indices) matters: (n,) float64."""
@@ -52,8 +53,9 @@ def greedy(
     order = [words[i] for i in np.argsort(-scores, kind="stable")][:most_words]
     clean = game.clean().harm[0]
     current, reached = game.original, clean
-    for index in order:
-        candidates = yield from transform.candidates(current, index)
+    turns = transform.transforms if isinstance(transform, InTurn) else (transform,)
+    for index, change in itertools.product(order, turns):
+        candidates = yield from change.candidates(current, index)
         candidates = yield from allowed(constraints, game.original, current, candidates)
         if not candidates:
             continue

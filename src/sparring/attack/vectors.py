@@ -1,9 +1,11 @@
 """Words and their nearest neighbours: from vectors of any file format, an embedding table, or a table of neighbours."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,6 +127,15 @@ class Neighbours:
         except (OSError, ValueError, RecursionError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"cannot read {path}: {error}") from error
         return cls.from_vectors(name, *read_vectors(path, **settings))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex, 16 digits) over words, vectors and table."""
+        found = hashlib.sha256("\n".join(self.words).encode("utf-8", "surrogatepass"))
+        for array in (self.vectors, self.table, self.cosines):
+            if array is not None:
+                found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
 
     @property
     def knows_cosines(self) -> bool:

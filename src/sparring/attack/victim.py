@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,8 +18,8 @@ from transformers import PreTrainedModel
 from ..adapters.load import load_trained
 from ..adapters.mixture import AdapterMixture
 from ..data.batch import Batch
-from ..errors import ModelError
-from ..model.load import fast_bf16, load_tokenizer, longest_text
+from ..errors import ModelError, SparringError
+from ..model.load import fast_bf16, first_line, load_tokenizer, longest_text
 from ..model.view import ModelView, evaluating
 from ..perturb.inner import gradient_of
 from ..settings import read_yaml
@@ -41,8 +42,8 @@ class Victim(Protocol):
     exact: Service
     """A fresh forward in full precision: of every text that is claimed to break it."""
     doubt: float
-    """By how much a margin of log-probabilities that `quick` gives may be off. Where the end of a game depends on a
-    smaller one, `exact` is asked."""
+    """By how much a margin of log-probabilities that `quick` gives may be off, where those of the text are around 1;
+    where they are larger, by as much more. Where the end of a game depends on a smaller one, `exact` is asked."""
     gradient: Service | None
     """Items (fields, gold) to `TokenGradient`; None for a black box."""
     unknown: str
@@ -162,6 +163,17 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     return executor
 
 
+@contextmanager
+def _named(model: nn.Module) -> Iterator[None]:
+    """Whatever a model raises as a ModelError: what was finished by then is kept, and the attack can go on from it."""
+    try:
+        yield
+    except SparringError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{type(model).__name__} raised {type(error).__name__}: {first_line(error)}") from error
+
+
 class _Forward:
     """Forward passes over a list of texts."""
 
@@ -171,8 +183,9 @@ class _Forward:
     def answer(self, items: Sequence[Fields]) -> list[np.ndarray]:
         """(C,) log-probabilities a text."""
         victim = self.victim
-        encoded = victim.encode(items)
-        found = self._scores(victim.fast if self.quick else victim.model, encoded, len(items))
+        with _named(victim.model):
+            encoded = victim.encode(items)
+            found = self._scores(victim.fast if self.quick else victim.model, encoded, len(items))
         _check(found, items, type(victim.model).__name__)
         return list(found)
 
@@ -208,6 +221,10 @@ class _Gradients:
 
     def answer(self, items: Sequence[tuple[Fields, int]]) -> list[TokenGradient]:
         """One `TokenGradient` for each (fields, gold)."""
+        with _named(self.victim.model):
+            return self._answer(items)
+
+    def _answer(self, items: Sequence[tuple[Fields, int]]) -> list[TokenGradient]:
         victim = self.victim
         fields = [item[0] for item in items]
         encoded = victim.encode(fields, return_offsets_mapping=True)

@@ -33,6 +33,8 @@ from .metrics import interval
 from .run import run_examples
 
 RESULTS, REPORT = "results.json", "report.html"
+SAME_TEMPERATURE = 0.01
+"""Relative difference below which two fits to the same rows are one: batches of other sizes change the last bits."""
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -92,6 +94,9 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     there = next((folder / RESULTS for folder in folders if (folder / RESULTS).is_file()), None)
     if there is not None and not job.recipes:  # of attacks, whose lines would not be asked for the new results
         raise RunError(f"{there} exists already; choose another --output for rows of --transfer alone")
+    if there is not None and not job.resume:
+        raise RunError(f"{there} exists already; go on with --resume, or choose another --output")
+    _check_same_rows(job)
     world.wait()
     encoder = _encoder()
     records, attacks = [], []
@@ -117,18 +122,19 @@ def _attack_victim(
     examples = _examples(job, name, victim)
     check_frozen(job.frozen, len(examples.texts[0]))
     runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
-    calibration = _calibration(job, victim, examples) if job.calibrated else None
+    calibration = _calibration(job, victim, examples, folder) if job.calibrated else None
     if calibration is not None:
         runs += [(f"{recipe.name}.calibrated", recipe, calibration["temperature"]) for recipe in job.recipes]
-    head = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(job.frozen)}
+    head: dict[str, Any] = {"victim": fingerprint(name), "data": examples.digest, "frozen": list(job.frozen)}
     head["labels"] = list(examples.label_names)
+    head["half"] = isinstance(victim, ModelVictim) and victim.half
     memory = Memory()  # a calibrated attacker sees the same logits: texts asked about at T = 1 cost nothing
     attacks: list[dict[str, Any]] = []
     outcomes: dict[str, list[Outcome]] = {}
     kept_by: dict[str, Record] = {}
     for title, recipe, temperature in runs:
         settings = {"seed": job.seed, "budget": job.budget, "temperature": temperature}
-        kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).describe(), **settings})
+        kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).identity(), **settings})
     begun = {title: len(_begun(kept, job.resume)) for title, kept in kept_by.items()}
     world.wait()  # before any process writes what another would take for an earlier call's
     for title, recipe, temperature in sorted(runs, key=lambda run: job.recipes.index(run[1])):
@@ -176,12 +182,33 @@ def _attack_victim(
     return record, outcomes
 
 
-def _calibration(job: AttackJob, victim: Victim, examples: Examples) -> dict[str, Any]:
-    """The temperature that suits the victim best, and the rows whose labels it was fitted to."""
+def _check_same_rows(job: AttackJob) -> None:
+    """SettingError for runs that are compared, each on held-out data of its own."""
+    runs = [Path(name) for name in job.victims if (Path(name) / RUN).is_file()]
+    if job.data is not None or len(runs) < 2:
+        return
+    own = [run_examples(run, read_run(run), split=job.split, text=job.text, label=job.label).digest for run in runs]
+    other = next((run for run, digest in zip(runs, own, strict=True) if digest != own[0]), None)
+    if other is not None:
+        raise SettingError(
+            f"{runs[0]} and {other} have different held-out data, and models are compared on the same rows: name data "
+            "for all of them with --data"
+        )
+
+
+def _calibration(job: AttackJob, victim: Victim, examples: Examples, folder: Path) -> dict[str, Any]:
+    """The temperature that suits the victim best, and the rows whose labels it was fitted to.
+
+    Fitted again, it differs in the last digits; lines that are there keep the one that they were made at.
+    """
     rows, attacked = examples, job.calibrate_on is None
     if job.calibrate_on is not None:
         rows = load(job.calibrate_on, split="dev", text=job.text, label=job.label, like=examples)
     temperature = calibrated_temperature(victim, rows.texts, [int(label) for label in rows.labels])
+    for path in (path for recipe in job.recipes for path in Record(folder, f"{recipe.name}.calibrated", {}).paths()):
+        before = read_lines(path)[0].get("temperature")
+        if isinstance(before, int | float) and abs(before / temperature - 1) < SAME_TEMPERATURE:
+            temperature = before
     return {
         "temperature": round(temperature, 6),
         "fitted_on": "the attacked rows" if attacked else rows.origin,
@@ -249,7 +276,8 @@ def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
         ]
         made_for = str(head.get("victim", ""))
     else:
-        loaded = load(str(path), split="test", like=examples)
+        columns = examples.columns[:-1], examples.columns[-1] if examples.columns else None
+        loaded = load(str(path), split="test", usual=columns, like=examples)
         rows = [(fields, int(label)) for fields, label in zip(loaded.texts, loaded.labels, strict=True)]
         made_for = "unknown"
     if not rows:

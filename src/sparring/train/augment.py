@@ -248,7 +248,7 @@ def _attacked(
     head = {
         "victim": said.rsplit(" ", 1)[1] if Path(str(job.model)).is_dir() else said,  # a folder may be moved
         "data": examples.digest,
-        **recipe.bound(victim).describe(),
+        **recipe.bound(victim).identity(),
         "budget": job.budget,
         "seed": job.seed,
         "ratio": job.ratios[name],

@@ -325,7 +325,7 @@ class Job:
             self.data, texts=tuple(texts), labels=tuple(int(self.data.labels[row]) for row in rows), notes=()
         )
         head = {"victim": _hash(clean), "data": self.data.digest, "rows": len(rows), "budget": own.budget}
-        record = Record(self.folder / ATTACKS, name, {**head, **known.bound(victim).describe()})
+        record = Record(self.folder / ATTACKS, name, {**head, **known.bound(victim).identity()})
         begun = record.paths() and record.read()
         if begun and len(begun) == len(rows):
             self.book(f"attack {name}", rows=len(rows))

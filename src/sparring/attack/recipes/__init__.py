@@ -17,7 +17,7 @@ from ...errors import SettingError
 from ...settings import nearest
 from ..recipe import Recipe
 from .characters import charmer, checklist, deepwordbug, random_characters, textbugger
-from .language_model import bae, bae_i, bae_r_i, bert_attack, clare
+from .language_model import bae, bae_i, bae_r_i, bae_r_or_i, bert_attack, clare
 from .parts import CONSTRAINTS, without_of
 from .words import a2t, a2t_mlm, genetic, hotflip, pso, pwws, random, textfooler
 
@@ -29,6 +29,7 @@ __all__ = [
     "bae",
     "bae_i",
     "bae_r_i",
+    "bae_r_or_i",
     "bert_attack",
     "charmer",
     "checklist",
@@ -53,6 +54,7 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "bert-attack": bert_attack,
     "bae": bae,
     "bae-i": bae_i,
+    "bae-r-or-i": bae_r_or_i,
     "bae-r+i": bae_r_i,
     "textbugger": textbugger,
     "deepwordbug": deepwordbug,

@@ -33,7 +33,7 @@ def textbugger(
     )
     bugs = AnyOf(
         CharacterEdits(("space", "delete", "swap"), skip_ends=True, seed=seed),
-        CharacterEdits(("homoglyph",), seed=seed),
+        CharacterEdits(("homoglyph",), one=variant == "paper", seed=seed),
         swap,
     )
     return Recipe(
@@ -58,6 +58,7 @@ def textbugger(
                 PAPER if variant == "paper" else TEXTATTACK,
             ),
             "random edits": ("one place a kind, drawn by seed, text and word", TEXTATTACK),
+            "look-alikes": ("one place", PAPER) if variant == "paper" else ("all places", TEXTATTACK),
         },
     )
 

@@ -77,14 +77,19 @@ def similar(threshold: float, **settings: Any) -> Callable[[], Constraint]:
     return lambda: SentenceSimilarity(Encoder.default(), threshold, **settings)
 
 
-def word_cosine_in(threshold: float, swap: Transform) -> Callable[[], Constraint | str]:
+def word_cosine_in(threshold: float, swap: Transform, *, own_words: bool = True) -> Callable[[], Constraint | str]:
     """Word cosine in the vectors that a swap takes its words from.
 
     Thresholds of papers are meant for counter-fitted vectors. In the embedding table of a BERT hardly any two words are
-    that close: the constraint would end the attack without a word, so there it is off, and the results say it.
+    that close: the constraint would end the attack without a word, so there it is off, and the results say it. So it is
+    with a table of neighbours that knows no cosines. own_words: candidates are that table's words.
     """
     if isinstance(swap, NeighbourSwap) and "stands in" not in swap.name:
-        return lambda: WordCosine(threshold, swap.neighbours)
+        table = swap.neighbours
+        if table is not None and not table.knows_cosines:
+            why = f"{table.name} has no cosines" + ("; its words count as filtered" if own_words else "")
+            return lambda: f"word cosine at least {threshold:g}: {why}"
+        return lambda: WordCosine(threshold, table)
     return lambda: f"word cosine at least {threshold:g}: a threshold for counter-fitted vectors, which are not here"
 
 

@@ -165,7 +165,7 @@ def hotflip(*, variant: Variant = "paper", top_n: int = 50, width: int = 10, wit
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
         share_of_words=lambda: CountOfWords(2),
-        word_cosine=word_cosine_in(0.8, synonyms_from("auto")),
+        word_cosine=word_cosine_in(0.8, synonyms_from("auto"), own_words=False),
         part_of_speech=PartOfSpeech,
         **({"lexeme": OtherLexeme} if paper else {}),
     )

@@ -107,6 +107,7 @@ class CharacterEdits:
         if unknown or not kinds:
             raise SettingError(f"kinds of character edits: {list(kinds)!r}; known are {', '.join(_EDITS)}")
         self.kinds, self.one, self.skip_ends, self.seed = tuple(kinds), one, skip_ends, seed
+        self.identity = f"seed {seed}"
         ends = ", ends kept" if skip_ends else ""
         self.name = name or f"character edits: {', '.join(kinds)} ({'one random place' if one else 'all places'}{ends})"
 

@@ -112,6 +112,7 @@ class CheckList:
 
     def __init__(self, *, draws: int = 3, share: float = 0.2, seed: int = 0) -> None:
         self.draws, self.share, self.seed = draws, share, seed
+        self.identity = f"seed {seed}"
         self.name = (
             f"contractions, numbers within {share:.0%}, names and places from lists of "
             f"{', '.join(str(len(names)) for names in _LISTS)}"

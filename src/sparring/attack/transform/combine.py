@@ -33,6 +33,17 @@ class AnyOf:
         return type(self)(*(transform.bound(victim) for transform in self.transforms))
 
 
+class InTurn(AnyOf):
+    """Several transforms of one word, one after the other: a greedy search tries each on what the one before left.
+
+    To a search that knows nothing of turns they are `AnyOf`.
+    """
+
+    def __init__(self, *transforms: Transform) -> None:
+        super().__init__(*transforms)
+        self.name = ", then ".join(transform.name for transform in transforms)
+
+
 def allowed_candidates(
     transform: Transform, constraints: Sequence[Constraint], original: Text, text: Text, index: int
 ) -> Search[list[Text]]:

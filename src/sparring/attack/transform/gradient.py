@@ -44,6 +44,7 @@ class HotFlip:
         self.name = f"gradient of the victim's loss, best {top_n} whole-word tokens"
         self._victim: Any = None
         self._table: _Words | None = None
+        self._gold: dict[tuple[str, ...], int] = {}
 
     def bound(self, victim: "Victim") -> Self:
         """The same for a victim. Raises ModelError where it gives no gradients."""
@@ -65,9 +66,13 @@ class HotFlip:
         victim = self._victim
         if victim is None:
             raise ModelError("HotFlip works on a victim: use what bound(victim) returns")
-        # Only texts that the victim answers rightly are attacked: its answer to the original is the gold label.
-        (scores,) = yield Ask(victim.quick, [text.start.fields])
-        (found,) = yield Ask(victim.gradient, [(text.fields, int(np.argmax(scores)))])
+        # Only texts that the victim answers rightly are attacked: its answer to the original, in full precision, is
+        # the gold label.
+        start = text.start.fields
+        if start not in self._gold:
+            (scores,) = yield Ask(victim.exact, [start])
+            self._gold[start] = int(np.argmax(scores))
+        (found,) = yield Ask(victim.gradient, [(text.fields, self._gold[start])])
         if self._table is None:
             self._table = whole_words(victim.tokenizer, victim.embedding)
         table = self._table

@@ -33,6 +33,7 @@ class MaskedSwap:
 
     def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 0.0) -> None:
         self.lm, self.k, self.least = lm, k, least
+        self.identity = lm.digest
         self.name = f"masked LM {lm.name!r} in place of the word: {_settings(k, least)}"
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
@@ -46,8 +47,8 @@ class MaskedSwap:
         return [text.replace(index, new) for new in _unlike(old, (in_case_of(word, old) for word in words))]
 
     def bound(self, victim: "Victim") -> Self:
-        """The same: nothing of the victim is needed."""
-        return self
+        """The same, in full precision where the victim is asked in no other."""
+        return type(self)(_as_precise(self.lm, victim), self.k, least=self.least)
 
 
 class MaskedInsert:
@@ -60,6 +61,7 @@ class MaskedInsert:
 
     def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 0.0, both: bool = True) -> None:
         self.lm, self.k, self.least, self.both = lm, k, least, both
+        self.identity = lm.digest
         self.name = f"masked LM {lm.name!r}, new word to the left{' or right' if both else ''}: {_settings(k, least)}"
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
@@ -79,8 +81,8 @@ class MaskedInsert:
         return [text.replace(index, slot) for slot in dict.fromkeys(found)]
 
     def bound(self, victim: "Victim") -> Self:
-        """The same: nothing of the victim is needed."""
-        return self
+        """The same, in full precision where the victim is asked in no other."""
+        return type(self)(_as_precise(self.lm, victim), self.k, least=self.least, both=self.both)
 
 
 class MaskedMerge:
@@ -93,6 +95,7 @@ class MaskedMerge:
 
     def __init__(self, lm: "MaskedLM", k: int = 50, *, least: float = 5e-3) -> None:
         self.lm, self.k, self.least = lm, k, least
+        self.identity = lm.digest
         self.name = f"masked LM {lm.name!r} in place of two words: {_settings(k, least)}"
 
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
@@ -110,8 +113,8 @@ class MaskedMerge:
         return [text.edit({index: word, index + 1: ""}) for word in new]
 
     def bound(self, victim: "Victim") -> Self:
-        """The same: nothing of the victim is needed."""
-        return self
+        """The same, in full precision where the victim is asked in no other."""
+        return type(self)(_as_precise(self.lm, victim), self.k, least=self.least)
 
 
 class BertAttackSwap:
@@ -136,6 +139,7 @@ class BertAttackSwap:
         anew: bool = False,
     ) -> None:
         self.lm, self.k, self.threshold, self.stopwords, self.anew = lm, k, threshold, stopwords, anew
+        self.identity = lm.digest
         above = f", logit >= {threshold:g}" if threshold else ""
         self.name = f"masked LM {lm.name!r} on the unmasked text: best {k} a piece{above}"
 
@@ -154,8 +158,10 @@ class BertAttackSwap:
         return [text.replace(index, new) for new in _unlike(old, _unlike(source.slots[index], kept))]
 
     def bound(self, victim: "Victim") -> Self:
-        """The same: nothing of the victim is needed."""
-        return self
+        """The same, in full precision where the victim is asked in no other."""
+        return type(self)(
+            _as_precise(self.lm, victim), self.k, threshold=self.threshold, stopwords=self.stopwords, anew=self.anew
+        )
 
     def _words(self, pieces: "Pieces", spaced: bool) -> Search[list[str]]:
         if len(pieces.ids) == 0:
@@ -173,6 +179,10 @@ class BertAttackSwap:
             if self.lm.word(parts[0], spaced):
                 found.append(self.lm.tokenizer.convert_tokens_to_string(parts).strip())
         return _words(found)
+
+
+def _as_precise(lm: "MaskedLM", victim: "Victim") -> "MaskedLM":
+    return lm.at(getattr(victim, "half", True))
 
 
 def _fitting(lm: "MaskedLM", before: str, after: str, k: int, least: float) -> Search[list[str]]:

@@ -32,6 +32,11 @@ class NeighbourSwap:
         whose = f"the victim's embedding table ({STANDS_IN})" if neighbours is None else neighbours.name
         self.name = name or f"synonyms: {k} neighbours in {whose}"
 
+    @property
+    def identity(self) -> str:
+        """Of what the neighbours are: a file keeps its name when its content changes."""
+        return "" if self.neighbours is None else self.neighbours.digest
+
     def candidates(self, text: Text, index: int) -> Search[list[Text]]:
         """Asks for the neighbours when they are not known yet: those of many words at once are cheaper."""
         if self.neighbours is None:
