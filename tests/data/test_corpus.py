@@ -366,6 +366,16 @@ class TestHub:
             back = again[(299 - number) // 2]
             assert texts(Corpus("x", [first]), back[0])[:1] == [f"row {int(back[1][4:]) + 1}"][: 299 - int(back[1][4:])]
 
+    def test_a_data_set_with_several_configurations_names_them(self, monkeypatch):
+        def load(*args, **kwargs):
+            raise ValueError(
+                "Config name is missing.\nPlease pick one among the available configs: ['a', 'b']\nExample"
+            )
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(DataError, match=r"Config name is missing\. .*\['a', 'b'\]"):
+            texts(Corpus.open("hub:x"))
+
     @pytest.mark.parametrize("good_rows", [0, 70])
     @pytest.mark.parametrize("known", [True, False])
     def test_whatever_breaks_while_a_stream_is_read_is_one_clear_message(self, monkeypatch, good_rows, known):

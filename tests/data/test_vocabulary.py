@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, BertTokenizer, GPT2Tokenizer, RobertaTokenizer
 
@@ -96,6 +97,21 @@ def test_a_vocabulary_larger_than_the_corpus_supports_says_how_many_entries_ther
         made(family, size=100_000)
     found = int(str(caught.value).split("supports ")[1].split()[0].replace(",", ""))
     assert len(made(family, size=found)) == found
+
+
+def test_text_in_ideographs_fills_a_vocabulary_with_its_characters(tmp_path):
+    """Each is a word of its own, so that nothing is left to be merged."""
+    draws = np.random.default_rng(0)
+    lines = ["".join(chr(0x4E00 + n) for n in draws.zipf(1.3, 60) % 900) for _ in range(300)]
+    (tmp_path / "text.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    corpus = Corpus.open(tmp_path / "text.txt")
+    assert len(train_tokenizer(corpus, size=500)) == 500
+    with pytest.raises(DataError, match=r"supports ([\d,]+)") as caught:
+        train_tokenizer(corpus, size=8000)
+    found = int(str(caught.value).split("supports ")[1].split()[0].replace(",", ""))
+    tokenizer = train_tokenizer(corpus, size=found)
+    assert 500 < len(tokenizer) == found
+    assert tokenizer.unk_token not in tokenizer.tokenize("".join(lines[:50]))
 
 
 def test_settings_that_do_not_go_together_are_refused():

@@ -104,6 +104,41 @@ def test_a_classifier_is_fine_tuned_from_a_pre_trained_folder_with_an_adversary(
     assert metrics["steps"] == 2 and 0 <= metrics["eval"]["accuracy"] <= 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_line_in_mid_run_loses_no_step_and_the_run_goes_on_without_it(folder, tmp_path, workers):
+    lines = [json.dumps({"text": f"the food was good {'and the place ' * (i % 5)}."}) for i in range(200)]
+    lines[60] = "{"
+    (tmp_path / "text.jsonl").write_text("\n".join(lines) + "\n")
+
+    def settings(name, **given):
+        more = {"corpus": str(tmp_path / "text.jsonl"), "hold_out": 0, "steps": 12, "save_every": 100, "method": "alum"}
+        more["workers"] = workers
+        return texts.settings(folder, tmp_path / name, **more, **given)
+
+    pretrain(settings("whole", bad_lines="skip"))
+    with pytest.raises(DataError, match=r"text\.jsonl, line 61: .*--bad-lines skip"):
+        pretrain(settings("cut", bad_lines="fail"))
+    (checkpoint,) = (tmp_path / "cut" / "checkpoints").iterdir()
+    assert 1 < int(checkpoint.name.removeprefix("checkpoint-")) < 12
+    pretrain(settings("cut", bad_lines="skip", keep=3), resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_corpus_of_fewer_documents_than_rows_is_said_to_repeat_itself(folder, tmp_path):
+    for parts, said in ((1, "1 document, and a step has 8 rows: rows repeat each other"), (20, None)):
+        text = (folder / "text.txt").read_text().replace("\n\n", " ").split(" ")[:2000]
+        size = len(text) // parts
+        documents = [" ".join(text[i : i + size]) for i in range(0, len(text), size)]
+        (tmp_path / "text.txt").write_text("\n\n".join(documents) + "\n")
+        told = []
+        given = {"corpus": str(tmp_path / "text.txt"), "hold_out": 0, "steps": 1}
+        pretrain(texts.settings(folder, tmp_path / f"run{parts}", **given), report=told.append)
+        assert [line for line in told if "rows repeat" in line] == (
+            [] if said is None else [line for line in told if said in line]
+        )
+        assert said is None or any(said in line for line in told)
+
+
 def test_a_pre_trained_folder_is_no_classifier_and_says_so(run, capsys):
     code, _, shown = sparring("evaluate", run(method="alum"), capsys=capsys)
     assert code == 2 and "fine-tune it: sparring train --model" in shown

@@ -1,5 +1,6 @@
 """sparring pretrain"""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def pretrain(**flags: Any) -> None:
     config, pairs = flags.pop("config"), flags.pop("set")
     given = {name: value for name, value in flags.items() if value is not None}
     settings = settings_of_job(Pretrain(), given, config, pairs, _settings_of if resume else None)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # text is tokenised beside training, and nothing forks
     quiet()
     from ..train.pretrain import pretrain
 

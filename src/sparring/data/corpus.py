@@ -129,7 +129,10 @@ class Corpus:
         """Take note of a corrupt line, the `count`th of its pass; DataError if corrupt lines are fatal."""
         line = BadLine(source.name, bad.line, bad.reason)
         if self.fatal:
-            raise DataError(f"{line}. Mend or remove the line, or let corrupt lines be skipped.")
+            raise DataError(
+                f"{line}. Let corrupt lines be skipped (--bad-lines skip, also with --resume), or mend "
+                "this one and begin anew"
+            )
         if len(self.bad_lines) < SHOWN and line not in self.bad_lines:
             self.bad_lines.append(line)
         self.bad_count = max(self.bad_count, count)

@@ -359,8 +359,11 @@ def _cut_off(line: int, error: Exception) -> Bad:
 
 
 def reason(error: Exception) -> str:
-    """Kind and first line of an error, safe to print."""
-    return f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])[:300]}"
+    """Kind and first line of an error, safe to print; with the second where that lists what the first asks for."""
+    first, _, rest = str(error).partition("\n")
+    if first.startswith("Config name is missing"):  # of a hub data set: its configurations stand in the next line
+        first += " " + rest.partition("\n")[0]
+    return f"{type(error).__name__}: {printable(first)[:300]}"
 
 
 def _share_read(offset: int, path: Path, size: int) -> float:

@@ -47,10 +47,10 @@ def train_tokenizer(
     length: the longest text the model will read, in tokens, as `model_max_length`.
     most_bytes: text that is looked at, from the beginning of the corpus; more changes a vocabulary little.
     progress: called now and then with the bytes read so far and how many there will be (None if unknown). WordPiece
-        reads the text twice.
+        reads the text twice, or three times.
 
     A WordPiece vocabulary holds the most frequent characters, at most an eighth of its size and 1000, as themselves and
-    within words; a word with another character becomes [UNK].
+    within words, and more where words do not fill it; a word with another character becomes [UNK].
 
     Raises SettingError when the size is too small to hold the characters, or settings do not go together, and
     DataError when the corpus does not support so many entries: the message says how many there are.
@@ -105,17 +105,29 @@ def _wordpiece(text: _Text, size: int, family: str, lower: bool) -> Any:
     counts: Counter[str] = Counter()
     for document in text.read():
         counts.update(backend.normalizer.normalize_str(document))
-    most = min(_CHARACTERS, max(1, size // 8))
-    frequent = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))[:most]
-    characters = sorted(frequent)
-    # Given in this order: the trainer would number those within words as it meets them, each time differently.
-    known = [*SPECIAL[family], *characters, *(f"##{c}" for c in characters if _joins(c))]
-    _check_room(size, len(known), f"{len(SPECIAL[family])} special tokens and {len(characters)} characters, twice")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=FREQUENT, special_tokens=known, limit_alphabet=0, show_progress=False
-    )
-    backend.train_from_iterator(text.read(), trainer)
-    vocabulary = json.loads(backend.to_str())["model"]["vocab"]
+    every = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    most = min(_CHARACTERS, max(1, size // 8), len(every))
+
+    def entries() -> list[str]:
+        # Given in this order: the trainer would number those within words as it meets them, each time differently.
+        characters = sorted(every[:most])
+        return [*SPECIAL[family], *characters, *(f"##{c}" for c in characters if _joins(c))]
+
+    def trained(known: list[str]) -> dict[str, int]:
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size, min_frequency=FREQUENT, special_tokens=known, limit_alphabet=0, show_progress=False
+        )
+        backend.train_from_iterator(text.read(), trainer)
+        return dict(json.loads(backend.to_str())["model"]["vocab"])
+
+    known = entries()
+    _check_room(size, len(known), f"{len(SPECIAL[family])} special tokens and {most} characters, twice")
+    vocabulary = trained(known)
+    if len(vocabulary) < size and most < len(every):  # as of text in ideographs, each of which is a word: all that fit
+        room = len(known) + size - len(vocabulary)
+        while most < len(every) and len(entries()) < room:
+            most += 1
+        vocabulary = trained(entries()[:room])
     _check_full(text.origin, size, len(vocabulary))
     return BertTokenizer(vocab=vocabulary, do_lower_case=lower)
 

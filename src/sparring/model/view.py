@@ -186,12 +186,13 @@ class ModelView:
                 f"{float((clean - shifted).abs().max()):.3g}; this model cannot be perturbed at site '{self.site}'"
             )
 
-    def vanishing(self, delta_size: float) -> bool:
-        """Would a perturbation with entries of this size round to nothing in the dtype of the embeddings?"""
-        if self._dtype() not in (torch.bfloat16, torch.float16):
-            return False
+    def vanishing(self, delta_size: float, computed_in: torch.dtype | None = None) -> bool:
+        """Would a perturbation with entries of this size round to nothing in the dtype of the embeddings, or in the one
+        that the first layer computes in (`computed_in`, of autocast)?
+        """
+        half = [dtype for dtype in (self._dtype(), computed_in) if dtype in (torch.bfloat16, torch.float16)]
         typical = self.mean_norm() / math.sqrt(self.width)
-        return delta_size < 0.5 * torch.finfo(self._dtype()).eps * typical
+        return any(delta_size < 0.5 * torch.finfo(dtype).eps * typical for dtype in half)
 
     # how it is done
 

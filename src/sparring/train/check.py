@@ -3,6 +3,8 @@
 import warnings
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..data.batch import Batch
 from ..errors import SettingError, SparringWarning
 from ..methods.base import Method
@@ -57,8 +59,10 @@ def check_arguments(trainer: "AdversarialTrainer", perturb_special: bool) -> Non
         raise SettingError("perturb_special=False needs the tokenizer: pass processing_class=tokenizer")
 
 
-def warn_if_vanishing(method: Method, view: ModelView, batch: Batch) -> None:
-    """Warn when the perturbation just applied rounds to nothing in the dtype of the embeddings it was added to."""
+def warn_if_vanishing(method: Method, view: ModelView, batch: Batch, computed_in: torch.dtype | None = None) -> None:
+    """Warn when the perturbation just applied rounds to nothing in the dtype of the embeddings it was added to, or in
+    the one that autocast computes in.
+    """
     delta = view.latest
     if delta is None or not bool(batch.perturbable.any()):
         return
@@ -68,6 +72,14 @@ def warn_if_vanishing(method: Method, view: ModelView, batch: Batch) -> None:
             f"{method.name}: a perturbation with entries of about {typical:.1g} rounds to nothing next to embeddings "
             "stored in half precision; load the model in float32 (and train with bf16=True, which keeps embeddings in "
             "float32) or use a larger radius",
+            SparringWarning,
+            stacklevel=3,
+        )
+    elif typical and view.vanishing(typical, computed_in):
+        warnings.warn(
+            f"{method.name}: a perturbation with entries of about {typical:.1g} rounds to nothing in half precision, "
+            "which the layers behind the embeddings compute in; train in full precision (--precision fp32), or use a "
+            "larger radius",
             SparringWarning,
             stacklevel=3,
         )

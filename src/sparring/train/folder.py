@@ -111,7 +111,9 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}") from error
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; make room and go on from the last checkpoint with --resume"
+        ) from error
 
 
 def cut_log(path: Path, step: int) -> None:

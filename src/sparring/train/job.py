@@ -93,8 +93,15 @@ def save_model(trainer: AdversarialTrainer, output: Path, label_names: Sequence[
             partial.rmdir()
     except WRITE_ERRORS as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(f"cannot write the model to {output}: {reason(error)}") from error
+        raise RunError(
+            f"cannot write the model to {output}: {reason(error)}; make room and go on from the last checkpoint with "
+            "--resume"
+        ) from error
     trainer.accelerator.wait_for_everyone()
+
+
+FREE = ("output", "keep", "workers", "bad_lines")
+"""What may change when a run is resumed: nothing of the result follows from it."""
 
 
 def check_same_settings(settings: Any, defaults: Any, begun: dict[str, Any], output: Path) -> None:
@@ -104,7 +111,7 @@ def check_same_settings(settings: Any, defaults: Any, begun: dict[str, Any], out
     """
     before = dataclasses.asdict(defaults) | begun.get("settings", {})
     now = dataclasses.asdict(settings)
-    changed = [name for name in now if name != "output" and now[name] != before.get(name)]
+    changed = [name for name in now if name not in FREE and now[name] != before.get(name)]
     if changed:
         name = changed[0]
         raise RunError(

@@ -92,7 +92,7 @@ class Pace:
         self._recent += took
         self._steps += 1
         self._passes += micro_batches * plain_steps(method)
-        self._updates += plain_steps(method)
+        self._updates += 1
         self._bounded &= isinstance(method, GradientMethod)
 
     def settle(self) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def pretrain(
     args = training_arguments(settings, precision)
     prepare = preparation(settings, tokenizer)
     lanes = _lanes(settings, text.train, tokenizer)
+    if few := _too_few(text.train, settings.batch_size * settings.accumulation * world.announced_size()):
+        report(few)
     stream = Stream(
         lanes,
         prepare,
@@ -284,6 +287,17 @@ def _lanes(settings: Pretrain, corpus: Corpus, tokenizer: Any) -> Lanes:
         shuffle=settings.shuffle,
         style=_style(settings),
         workers=settings.workers,
+    )
+
+
+def _too_few(corpus: Corpus, rows: int) -> str:
+    """What to say of a corpus with fewer documents than a step has rows, each of which reads documents of its own."""
+    documents = sum(1 for _ in islice(corpus.reader(), rows))
+    if documents >= rows:
+        return ""
+    return (
+        f"{corpus.origin} has {documents} document{'s' if documents > 1 else ''}, and a step has {rows} rows: rows "
+        "repeat each other. Part the text into paragraphs by empty lines, or make batches smaller"
     )
 
 

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import has_length, rotate_checkpoints
 
 from ..data.batch import IGNORED, Batch, make_key
-from ..errors import RunError
+from ..errors import DataError, RunError
 from ..methods.base import GradientMethod, Logs, Method
 from ..methods.standard import Standard
 from ..model import world
@@ -164,7 +164,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         """Once: whether what the adversary did to the batch just passed did anything."""
         if not self._checked_size and method is not self._plain:
             self._checked_size = True
-            warn_if_vanishing(method, self.engine.view, batch)
+            half = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else None
+            warn_if_vanishing(method, self.engine.view, batch, half)
 
     def _method_at(self, step: int) -> Method:
         return self.curriculum.method_at(step, self.state.max_steps, self.method, self._plain)
@@ -175,7 +176,11 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         """The micro-batches of one step, and for each the rows that are data and their share of the whole step."""
         if self.pace is not None:
             self.pace.start()
-        samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        try:
+            samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        except DataError:
+            self._save_before_leaving()
+            raise
         real = [self._real_rows(i, samples) for i in range(len(samples))]
         scored = [_targets(batch, rows, self._loss_shifts_labels) for batch, rows in zip(samples, real, strict=True)]
         extra = [count(batch, rows) for batch, rows in zip(samples, real, strict=True)] if self._uses_partners else []
@@ -187,6 +192,13 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._partner_shares = shares(extra, adversarial)
         self._micro = 0
         return samples, None
+
+    def _save_before_leaving(self) -> None:
+        """The text broke off between two steps: those that were made are kept. One process cannot do it for others."""
+        step = self.state.global_step
+        there = (Path(self._get_output_dir(None)) / f"checkpoint-{step}").is_dir()
+        if self.stream is not None and step and world.size() == 1 and not there:
+            self._save_checkpoint(self.model, None)
 
     @property
     def _uses_partners(self) -> bool:
@@ -321,7 +333,10 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
                 self.state.save_to_json(str(run / PARTIAL / name / "trainer_state.json"))
         except WRITE_ERRORS as error:
             shutil.rmtree(run / PARTIAL, ignore_errors=True)
-            raise RunError(f"cannot write the checkpoint {run / name}: {reason(error)}") from error
+            raise RunError(
+                f"cannot write the checkpoint {run / name}: {reason(error)}; make room and go on from the one "
+                "before with --resume"
+            ) from error
         finally:
             self._saving = False
         self.accelerator.wait_for_everyone()
