@@ -114,7 +114,8 @@ def _line(task: Any) -> str:
     if task.speed:
         known.append(f"{task.speed:.3g} a second")
     if task.total and task.time_remaining:
-        known.append(f"{task.time_remaining / 60:.0f} min left")
+        left = task.time_remaining
+        known.append(f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left")
     return f"  {task.description}: " + ", ".join(text for text in known if text)
 
 
