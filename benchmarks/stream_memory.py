@@ -5,9 +5,9 @@
 
 The corpus is made on the fly, so that it needs no disk: random words of a large made-up vocabulary, in documents whose
 lengths vary over three orders of magnitude, cut by the same code that reads text files. The record holds the resident
-memory of the process at 10 %, 50 % and 100 % of the stream and its peak until then, and the size of a checkpoint's
-data state. A file beside the record keeps the position every few minutes: run again after an interruption, the
-benchmark goes on from there, and a peak is the highest of the parts.
+memory of the process at 10 %, 50 % and 100 % of the stream and its peak until then, the size of a checkpoint's data
+state, and in how many parts it was made. A file beside the record keeps the position every few minutes: run again after
+an interruption, the benchmark goes on from there, and a peak is the highest of the parts.
 """
 
 import argparse
@@ -177,6 +177,7 @@ def main() -> None:
     if beside.exists():
         before = json.loads(beside.read_text())
         done = before if before["settings"] == settings else done
+    done["parts"] = done.get("parts", 1 if done["state"] else 0) + 1
     options.output.parent.mkdir(exist_ok=True)
 
     def save() -> None:
@@ -186,6 +187,7 @@ def main() -> None:
 
     measure(options, done, save)
     record = {"settings": settings, "machine": f"{platform.machine()}, {os.cpu_count()} cores", "rows": done["rows"]}
+    record["parts"] = done["parts"]
     options.output.write_text(json.dumps(record, indent=1) + "\n")
     beside.unlink()
 

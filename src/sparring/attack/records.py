@@ -52,10 +52,12 @@ class Record:
         return done
 
     def drop_foreign(self) -> None:
-        """Delete the files if they belong to another attack or are damaged."""
+        """Delete the files if they belong to another attack or are damaged; RunError if they cannot be read."""
         try:
             self.read()
-        except RunError:
+        except RunError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
             for path in self.paths():
                 path.unlink()
 
