@@ -141,6 +141,16 @@ def test_a_config_file_gives_settings_that_flags_override(model, data, tmp_path,
     assert method["steps"] == 2 and method["radius"] == "0.2x" and json.loads(out)["steps"] == 2
 
 
+def test_a_method_of_a_config_file_that_there_is_not_is_named(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("method: freelbb\n")
+    for more in ([], ["--set", "radius=1"]):
+        code, _, err = sparring(
+            "train", "--config", tmp_path / "c.yaml", "--output", tmp_path / "r", *more, capsys=capsys
+        )
+        assert code == 2 and "there is no method 'freelbb'; did you mean 'freelb'?" in err
+    assert not (tmp_path / "r").exists()
+
+
 def test_lora_trains_saves_and_evaluates_and_reads_safetensors_alone(model, data, tmp_path, capsys):
     code, _, err = train(model, data, tmp_path / "l", "--adapter", "lora", "--epochs", 1, capsys=capsys)
     assert code == 0, err

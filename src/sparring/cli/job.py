@@ -43,7 +43,7 @@ def settings_of_job(
         if config.name == "run.yaml" and "output" not in given:
             raise SettingError(f"{config} belongs to the run beside it; give this one another folder with --output")
     name = given.get("method", job.method)
-    if "method" in given:
+    if "method" in given or pairs:
         from ..methods import method
 
         method(name)
