@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from sparring.data import sources
+from sparring.data.ahead import Steps, next_of
 from sparring.data.corpus import Corpus
 from sparring.data.packing import Lanes
 from sparring.data.sources import Text
@@ -93,9 +94,9 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def passed(lanes: Lanes, size: int) -> int:
+def passed(steps: Steps, size: int) -> int:
     """Bytes of the stream before the window that the hindmost lane reads."""
-    state = lanes.state()
+    state = steps.state()
     place, again = state["window"]["place"], state["window"]["epoch"] > 0
     if again or not place["open"]:
         return size if again or place["documents"] else 0
@@ -113,33 +114,31 @@ def measure(options: argparse.Namespace, done: dict[str, Any], save: Callable[[]
     sources._open = opened  # type: ignore[assignment]
     corpus = Corpus("synthetic", [Text(Path("synthetic.txt"), "synthetic", size)], size=size, digest=str(size))
     tokenizer = train_tokenizer(corpus, kind="bpe", family="roberta", size=8000, most_bytes=min(size, 32 << 20))
-    lanes = Lanes(
-        corpus,
-        tokenizer,
-        length=options.length,
-        lanes=range(options.batch),
-        all_lanes=options.batch,
-        seed=0,
-        shuffle=options.shuffle,
-        workers=options.workers,
-    )
+
+    def make(lanes: range) -> Lanes:
+        return Lanes(
+            corpus, tokenizer, length=options.length, lanes=lanes, all_lanes=options.batch, seed=0,
+            shuffle=options.shuffle,
+        )  # fmt: skip
+
+    steps = Steps(make, range(options.batch), next_of, workers=options.workers)
     if done["state"]:
-        lanes.load(done["state"])
+        steps.load(done["state"])
     begun = kept = time.perf_counter()
     seconds_before, peak_before = done["seconds"], done["peak_mb"]
 
     def keep() -> None:
         done["seconds"] = round(seconds_before + time.perf_counter() - begun, 1)
         done["peak_mb"] = round(max(peak_before, peak()), 1)
-        done["state"] = lanes.state()
+        done["state"] = steps.state()
         save()
 
     for share in SHARES:
         if any(row["share"] == share for row in done["rows"]):
             continue
-        while passed(lanes, size) < share * size:
+        while passed(steps, size) < share * size:
             for _ in range(20):
-                done["blocks"] += len(next(lanes))
+                done["blocks"] += len(next(steps)["input_ids"])
             if time.perf_counter() - kept > 120:
                 kept = time.perf_counter()
                 keep()
@@ -159,7 +158,7 @@ def measure(options: argparse.Namespace, done: dict[str, Any], save: Callable[[]
         )
         print(json.dumps(done["rows"][-1]), flush=True)
         save()
-    lanes.close()
+    steps.close()
 
 
 def main() -> None:
@@ -168,7 +167,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--batch", type=int, default=64, help="rows of the global batch")
     parser.add_argument("--shuffle", type=int, default=10_000)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, choices=[0, 1])
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     settings = {name: getattr(options, name) for name in ("gib", "length", "batch", "shuffle", "workers")}

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
@@ -11,7 +9,6 @@ from transformers import PreTrainedTokenizerFast
 from sparring.data import shuffle
 from sparring.data.corpus import Corpus
 from sparring.data.packing import Lanes, before_document
-from sparring.data.prefetch import Prefetch
 from sparring.data.sources import Rows
 from sparring.errors import DataError, RunError, SettingError
 from sparring.train.held_out import held_out_batches
@@ -52,7 +49,7 @@ def corpus(texts=None, digest="x"):
 
 def lanes(own=range(4), texts=None, kind="bert", **settings):
     style = "bert" if kind == "bert" else "causal"
-    given = {"length": 16, "all_lanes": 4, "seed": 0, "shuffle": 20, "style": style, "workers": 0} | settings
+    given = {"length": 16, "all_lanes": 4, "seed": 0, "shuffle": 20, "style": style} | settings
     return Lanes(corpus(texts), tokenizer(kind), lanes=own, **given)
 
 
@@ -132,16 +129,14 @@ def test_all_lanes_together_are_dealt_every_document_exactly_once_an_epoch(shuff
     assert all(sorted(found) == sorted(texts) for found in dealt.values())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_the_epoch_is_that_of_the_blocks_given_out(workers):
+def test_the_epoch_is_that_of_the_blocks_given_out():
     texts = ["a " * 8] * 6  # 8 ids and an end each: 54, which is 3 blocks of 16 and a rest
-    source = lanes(range(1), texts, "gpt2", all_lanes=1, shuffle=0, workers=workers)
+    source = lanes(range(1), texts, "gpt2", all_lanes=1, shuffle=0)
     blocks, epochs, state = [], [], None
     for number in range(8):
         blocks += next(source)
         epochs.append(source.epoch)
         state = json.loads(json.dumps(source.state())) if number == 3 else state
-    source.close()
     assert [block.epoch for block in blocks] == epochs == [(16 * (n + 1) - 1) // 54 for n in range(8)]
     again = lanes(range(1), texts, "gpt2", all_lanes=1, shuffle=0)
     again.load(state)
@@ -180,9 +175,8 @@ def test_lanes_do_not_depend_on_who_makes_them(kind):
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 @pytest.mark.parametrize("shuffled", [0, 8, 10_000])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_blocks_after_a_load_are_those_that_would_have_come(kind, shuffled, workers):
-    settings = {"kind": kind, "shuffle": shuffled, "workers": workers}
+def test_blocks_after_a_load_are_those_that_would_have_come(kind, shuffled):
+    settings = {"kind": kind, "shuffle": shuffled}
     source, states, steps = lanes(**settings), [], []
     states.append(json.loads(json.dumps(source.state())))
     for _ in range(90):  # several epochs
@@ -195,10 +189,8 @@ def test_blocks_after_a_load_are_those_that_would_have_come(kind, shuffled, work
         assert again.state() == states[at]
         assert take(again, 12) == steps[at : at + 12]
         assert again.state() == states[at + 12]
-        again.close()
     source.load(states[4])
     assert take(source, 3) == steps[4:7]
-    source.close()
 
 
 def test_the_state_is_small_whatever_the_shuffling_buffer_holds():
@@ -242,10 +234,9 @@ def test_a_state_of_another_corpus_or_setting_is_refused():
         lanes().load(lanes(range(2)).state())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_corpus_smaller_than_a_step_says_what_it_has_and_what_is_needed(workers):
+def test_a_corpus_smaller_than_a_step_says_what_it_has_and_what_is_needed():
     with pytest.raises(DataError, match=r"has 9 tokens \(2 documents\) and one step needs 64 .*4 blocks of 16"):
-        lanes(texts=["a b c", "d e"], workers=workers)
+        lanes(texts=["a b c", "d e"])
 
 
 def test_few_large_documents_fill_many_lanes():
@@ -271,23 +262,6 @@ def test_settings_without_a_meaning_are_refused(settings, words):
 def test_a_text_that_names_a_special_token_does_not_become_one():
     block = next(lanes(range(1), ["a [SEP] b " * 9], length=16, all_lanes=1))[0]
     assert block.ids.tolist().count(SEP) == 1 and UNK in block.ids
-
-
-def test_an_error_of_the_background_thread_reaches_the_reader(monkeypatch):
-    source = lanes(workers=1)
-    next(source)
-    monkeypatch.setattr(shuffle.Windows, "read", lambda self: (_ for _ in ()).throw(DataError("gone")))
-    with pytest.raises(DataError, match="gone"):
-        for _ in range(1000):
-            next(source)
-
-
-def test_prefetching_keeps_order_ends_and_can_be_closed_early():
-    assert list(Prefetch(iter(range(50)))) == list(range(50))
-    endless = Prefetch(iter(int, 1))
-    assert next(endless) == 0
-    endless.close()
-    assert not endless._thread.is_alive()
 
 
 def test_a_document_without_tokens_is_passed_over():
@@ -316,14 +290,3 @@ def test_a_lane_that_never_gets_a_token_ends_the_reading():
 def test_one_document_serves_all_lanes_in_turn():
     steps = take(lanes(range(9), ["a b c d " * 50], all_lanes=9), 5)
     assert all(len(step) == 9 for step in steps)
-
-
-def test_a_program_that_does_not_close_its_lanes_ends_well():
-    code = (
-        "from sparring.data.prefetch import Prefetch\n"
-        "import itertools\n"
-        "ahead = Prefetch(itertools.count())\n"
-        "print(next(ahead), next(ahead))"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0 1\n", "")

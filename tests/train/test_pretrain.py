@@ -104,7 +104,7 @@ def test_a_classifier_is_fine_tuned_from_a_pre_trained_folder_with_an_adversary(
     assert metrics["steps"] == 2 and 0 <= metrics["eval"]["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_corrupt_line_in_mid_run_loses_no_step_and_the_run_goes_on_without_it(folder, tmp_path, workers):
     lines = [json.dumps({"text": f"the food was good {'and the place ' * (i % 5)}."}) for i in range(200)]
     lines[60] = "{"
@@ -356,7 +356,7 @@ class Numbers:
 
     def __next__(self):
         self.number += 1
-        return [(lane, self.number) for lane in self.lanes]
+        return {"input_ids": torch.tensor([[lane, self.number] for lane in self.lanes])}
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -370,13 +370,16 @@ def test_any_split_of_a_step_over_processes_and_micro_batches_asks_the_same_of_t
         monkeypatch.setattr("sparring.model.world.rank", lambda rank=rank: rank)
         stream = Stream(
             Numbers(lanes_of(rank, size, accumulation)),
-            lambda blocks, step, rows: [(block, step, row) for block, row in zip(blocks, rows, strict=True)],
             length=4, batch_size=size, accumulation=accumulation, steps=3,
         )  # fmt: skip
         parts = list(stream)
         assert len(parts) == len(stream) == 3 * accumulation
-        asked += [row for part in parts for row in part]
-    assert sorted(asked) == [((lane, step), step, lane) for lane in range(8) for step in range(3)]
+        for micro, part in enumerate(parts):
+            rows = part["input_ids"].tolist()
+            first = stream.first_row(micro % accumulation)
+            assert [lane for lane, _ in rows] == list(range(first, first + size))
+            asked += rows
+    assert sorted(asked) == [[lane, step] for lane in range(8) for step in range(3)]
 
 
 # going on

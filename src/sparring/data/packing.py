@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, RunError, SettingError
 from .corpus import Corpus
-from .prefetch import Prefetch
 from .shuffle import Mark, Window, Windows
 
 Style = Literal["bert", "causal"]
@@ -68,20 +67,17 @@ class Lanes:
         seed: int,
         shuffle: int = 10_000,
         style: Style = "bert",
-        workers: int = 1,
     ) -> None:
         """
         lanes: the rows of the global batch that are made here, of `all_lanes` in all.
         shuffle: documents, over all lanes, that are shuffled together; 0 or 1 keeps the order of the corpus.
-        workers: 0 makes blocks when they are asked for, more make them ahead in a thread. One is enough: the tokenizer
-            uses all cores by itself.
 
         Raises SettingError for settings that make no sense and DataError for a corpus with fewer tokens than one step.
         """
         if style not in ("bert", "causal"):
             raise SettingError(f"packing: style {style!r} is not known; use 'bert' or 'causal'")
-        if shuffle < 0 or workers < 0:
-            raise SettingError(f"shuffle ({shuffle}) and workers ({workers}) must be 0 or more")
+        if shuffle < 0:
+            raise SettingError(f"shuffle ({shuffle}) must be 0 or more")
         if not lanes or lanes.step != 1 or lanes.start < 0 or lanes.stop > all_lanes:
             raise SettingError(f"lanes {lanes} are not rows of a batch of {all_lanes}")
         self._encode = Encoder(tokenizer, style)
@@ -89,19 +85,20 @@ class Lanes:
             raise SettingError(f"length: {length} tokens are too few for a block; use {self._encode.least} or more")
         _check_size(corpus, self._encode, length * all_lanes, f"{all_lanes} blocks of {length}")
         self._settings = {"length": length, "all_lanes": all_lanes, "seed": seed, "shuffle": shuffle, "style": style}
-        self._corpus, self._own, self._workers = corpus, lanes, workers
-        self._start(None)
+        self.corpus, self._own = corpus, lanes
+        self._packer = _Packer(corpus, self._encode, lanes, self._settings)
+        self._last = self._packer.state()
 
     def __iter__(self) -> Iterator[list[Block]]:
         return self
 
     def __next__(self) -> list[Block]:
-        blocks, self._last = next(self._source)
+        blocks, self._last = next(self._packer)
         return blocks
 
     def state(self) -> State:
         """Where the blocks that were given out end; a few numbers a lane, which JSON can hold."""
-        return {**self._last, "settings": self._settings, "corpus": self._corpus.digest}
+        return {**self._last, "settings": self._settings, "corpus": self.corpus.digest}
 
     def load(self, *states: State) -> None:
         """Go on from a state: the next blocks are those that would have come.
@@ -110,9 +107,9 @@ class Lanes:
         Raises RunError when the corpus or a setting is not that of the states.
         """
         for state in states:
-            if state["corpus"] != self._corpus.digest:
+            if state["corpus"] != self.corpus.digest:
                 raise RunError(
-                    f"the corpus {self._corpus.origin} is not the one of the checkpoint (other files, sizes or "
+                    f"the corpus {self.corpus.origin} is not the one of the checkpoint (other files, sizes or "
                     "contents). Put the old one back, or start a new run from the checkpoint's model."
                 )
             for name, value in self._settings.items():
@@ -121,31 +118,25 @@ class Lanes:
                         f"{name} is {value} and was {state['settings'][name]} at the checkpoint: the order of the data "
                         "depends on it. Resume with the old value, or start a new run from the checkpoint's model."
                     )
-        cursors = {lane: cursor for state in states for lane, *cursor in state["lanes"]}
+        whole = merged(states)
+        cursors = {lane: cursor for lane, *cursor in whole["lanes"]}
         missing = [lane for lane in self._own if lane not in cursors]
         if missing:
             raise RunError(f"the checkpoint does not say where row {missing[0]} of the batch goes on; it is damaged")
-        first: Mark = min((state["window"] for state in states), key=lambda mark: mark["number"])
-        self._start({"window": first, "lanes": [[lane, *cursors[lane]] for lane in self._own]})
+        packer = _Packer(self.corpus, self._encode, self._own, self._settings)
+        packer.load({"window": whole["window"], "lanes": [[lane, *cursors[lane]] for lane in self._own]})
+        self._packer, self._last = packer, packer.state()
 
     @property
     def epoch(self) -> int:
         """How often the corpus was read to its end, as of the blocks given out: by the own lane that is least far."""
         return min(row[-1] for row in self._last["lanes"])
 
-    def close(self) -> None:
-        """Stop the thread that prepares blocks, if there is one."""
-        if isinstance(self._source, Prefetch):
-            self._source.close()
 
-    def _start(self, state: State | None) -> None:
-        if hasattr(self, "_source"):
-            self.close()
-        packer = _Packer(self._corpus, self._encode, self._own, self._settings)
-        if state is not None:
-            packer.load(state)
-        self._last = packer.state()
-        self._source: Iterator[tuple[list[Block], State]] = Prefetch(packer) if self._workers else packer
+def merged(states: Sequence[State]) -> State:
+    """The state of all rows, from those of lanes that shared them."""
+    first: Mark = min((state["window"] for state in states), key=lambda mark: mark["number"])
+    return {**states[0], "window": first, "lanes": [row for state in states for row in state["lanes"]]}
 
 
 class Encoder:

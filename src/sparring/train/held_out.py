@@ -62,7 +62,6 @@ def _first_blocks(corpus: Corpus, tokenizer: Any, *, causal: bool, length: int, 
         seed=SEED,
         shuffle=0,
         style="causal" if causal else "bert",
-        workers=0,
     )
     return list(itertools.takewhile(lambda block: not block.epoch, (next(lanes)[0] for _ in range(count))))
 

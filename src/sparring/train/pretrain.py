@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
+from ..data.ahead import Prepare, Steps, masked_of, next_of
 from ..data.batch import Batch
 from ..data.corpus import Corpus
-from ..data.masking import Masking, MaskingRate, next_tokens
+from ..data.masking import Masking, MaskingRate
 from ..data.packing import Lanes
 from ..data.vocabulary import train_tokenizer
 from ..errors import DataError, RunError, SettingError
@@ -47,7 +49,7 @@ from .job import (
 from .layers import freeze_embeddings
 from .pretrain_options import TRAINED, Pretrain, plain_share
 from .sharded import shard
-from .stream import Prepare, Stream, lanes_of
+from .stream import Stream, lanes_of
 from .trainer import AdversarialTrainer
 
 TOKENIZER = "tokenizer"
@@ -122,13 +124,11 @@ def pretrain(
     model = _model(settings, tokenizer, report)
     follow_up.check(model, tokenizer)
     args = training_arguments(settings, precision)
-    prepare = preparation(settings, tokenizer)
-    lanes = _lanes(settings, text.train, tokenizer)
+    source = _steps(settings, text.train, tokenizer)
     if few := _too_few(text.train, settings.batch_size * settings.accumulation * world.announced_size()):
         report(few)
     stream = Stream(
-        lanes,
-        prepare,
+        source,
         length=settings.length,
         batch_size=settings.batch_size,
         accumulation=settings.accumulation,
@@ -164,7 +164,7 @@ def pretrain(
                 output / run_folder.RUN, _description(settings, precision, trained_by.settings(), text)
             )
     started = time.monotonic()
-    with closing(lanes), interruptible(trainer) as interrupted:
+    with closing(source), interruptible(trainer) as interrupted:
         trainer.train(resume_from_checkpoint=checkpoint)
     if interrupted():
         raise Interrupted(_stopped(f"at step {trainer.state.global_step} of {settings.steps}", output))
@@ -263,31 +263,24 @@ def _model(settings: Pretrain, tokenizer: Any, report: Report) -> Any:
     return model
 
 
-def preparation(settings: Pretrain, tokenizer: Any) -> Prepare:
-    """From blocks to what the objective asks about them."""
-    masking = Masking(tokenizer, settings.masking, unit=settings.masking_unit) if settings.objective == "mlm" else None
-
-    def prepare(blocks: Sequence[Any], step: int, rows: Sequence[int]) -> dict[str, Tensor]:
-        ids, segments = [block.ids for block in blocks], [block.segments for block in blocks]
-        if masking is None:
-            return next_tokens(ids, segments)
-        return masking(ids, segments, seed=settings.seed, step=step, total=settings.steps, rows=rows)
-
-    return prepare
-
-
-def _lanes(settings: Pretrain, corpus: Corpus, tokenizer: Any) -> Lanes:
-    return Lanes(
+def _steps(settings: Pretrain, corpus: Corpus, tokenizer: Any) -> Steps:
+    """The inputs of every step, of the rows that this process computes."""
+    own = lanes_of(world.rank(), settings.batch_size, settings.accumulation)
+    lanes = partial(
+        Lanes,
         corpus,
         tokenizer,
         length=settings.length,
-        lanes=lanes_of(world.rank(), settings.batch_size, settings.accumulation),
-        all_lanes=settings.batch_size * settings.accumulation * world.size(),
+        all_lanes=len(own) * world.size(),
         seed=settings.seed,
         shuffle=settings.shuffle,
         style=_style(settings),
-        workers=settings.workers,
     )
+    prepare: Prepare = next_of
+    if settings.objective == "mlm":
+        masking = Masking(tokenizer, settings.masking, unit=settings.masking_unit)
+        prepare = partial(masked_of, masking, seed=settings.seed, total=settings.steps)
+    return Steps(lanes, own, prepare, workers=settings.workers)
 
 
 def _too_few(corpus: Corpus, rows: int) -> str:

@@ -70,7 +70,9 @@ class Pretrain:
     keep: int = setting(2, "checkpoints kept", low=1)
     eval_every: int = setting(0, "optimiser steps between scores on held-out text; 0: twenty in all", low=0)
     shuffle: int = setting(10_000, "documents in the shuffling buffer, over all rows of a step", low=1)
-    workers: int = setting(1, "threads that prepare blocks ahead: 0 or 1", low=0, high=1)
+    workers: int = setting(
+        1, "who prepares text ahead: 1 a thread, more so many processes (for a GPU: as many as cores); 0: nobody", low=0
+    )
     seed: int = setting(0, "seed of the weights, the order of the text, masks, dropout and every perturbation", low=0)
     output: str = setting("runs/pretrain", "folder of the run: model, settings, metrics, log, checkpoints")
     minimal_pairs: str | None = setting(

@@ -6,7 +6,7 @@ any split of the same S rows over processes and micro-batches trains on the same
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +16,10 @@ from ..errors import RunError
 from ..model import world
 
 
-class Blocks(Protocol):
-    """Where blocks come from (`data.packing.Lanes`): one a lane, and a position."""
+class Source(Protocol):
+    """Where the inputs of steps come from (`data.ahead.Steps`): a row for each own lane, and a position."""
 
-    def __next__(self) -> Sequence[Any]: ...
+    def __next__(self) -> dict[str, Tensor]: ...
 
     @property
     def epoch(self) -> int:
@@ -27,7 +27,7 @@ class Blocks(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Position behind the blocks given out; JSON can hold it."""
+        """Position behind the steps given out; JSON can hold it."""
         ...
 
     def load(self, state: dict[str, Any], /) -> None:
@@ -35,20 +35,14 @@ class Blocks(Protocol):
         ...
 
 
-Prepare = Callable[[Sequence[Any], int, Sequence[int]], dict[str, Tensor]]
-"""Blocks, number of the step, and the blocks' rows within the step, to the inputs and labels of a micro-batch."""
-
-
 class Stream:
     """An iterable over the micro-batches of all steps that are left; `save` and `load` keep its place."""
 
-    def __init__(
-        self, blocks: Blocks, prepare: Prepare, *, length: int, batch_size: int, accumulation: int, steps: int
-    ) -> None:
-        self.blocks, self.prepare, self.length = blocks, prepare, length
+    def __init__(self, source: Source, *, length: int, batch_size: int, accumulation: int, steps: int) -> None:
+        self.source, self.length = source, length
         self.batch_size, self.accumulation, self.steps = batch_size, accumulation, steps
         self.step = 0
-        """Number of the step whose blocks come next."""
+        """Number of the step that comes next."""
 
     def __len__(self) -> int:
         """Micro-batches of the whole run: it is one epoch to the Trainer, however often the corpus is read."""
@@ -56,12 +50,10 @@ class Stream:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         while self.step < self.steps:
-            blocks, step = next(self.blocks), self.step
+            inputs = next(self.source)
             self.step += 1
-            for micro in range(self.accumulation):
-                first = self.first_row(micro)
-                part = blocks[micro * self.batch_size : (micro + 1) * self.batch_size]
-                yield self.prepare(part, step, range(first, first + len(part)))
+            for first in range(0, self.accumulation * self.batch_size, self.batch_size):
+                yield {name: x[first : first + self.batch_size] for name, x in inputs.items()}
 
     @property
     def tokens(self) -> int:
@@ -74,7 +66,7 @@ class Stream:
 
     def save(self, folder: Path) -> None:
         """Write this process's place into a checkpoint."""
-        place = {"step": self.step, "processes": world.size(), "blocks": self.blocks.state()}
+        place = {"step": self.step, "processes": world.size(), "blocks": self.source.state()}
         (folder / self._file).write_text(json.dumps(place), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -87,7 +79,7 @@ class Stream:
             raise RunError(f"{path} does not say where in the corpus the run stood; it cannot be resumed") from error
         if processes != world.size():
             raise RunError(f"{folder} was written by {processes} processes; it cannot be resumed with {world.size()}")
-        self.blocks.load(blocks)
+        self.source.load(blocks)
         self.step = step
 
     @property

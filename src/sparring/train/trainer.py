@@ -304,7 +304,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
                 logs |= self.pace.report()
             self._tr_loss.zero_()  # the Trainer subtracts it from itself, and NaN - NaN is NaN for ever after
         if self.stream is not None:
-            self.state.epoch = self.stream.blocks.epoch  # of the corpus; the run is one epoch to the Trainer
+            self.state.epoch = self.stream.source.epoch  # of the corpus; the run is one epoch to the Trainer
         super().log(logs, start_time)
 
     # checkpoints
