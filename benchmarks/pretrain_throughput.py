@@ -44,6 +44,7 @@ def measured(method: str, precision: str, folder: Path, options: argparse.Namesp
         precision=precision,
         compile=options.compile,
         activation_checkpointing=options.activation_checkpointing,
+        workers=options.workers,
         save_every=options.steps,
         keep=1,
         eval_blocks=1,
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="who prepares text ahead, as in `sparring pretrain`")
     parser.add_argument("--precision", action="append", choices=["fp32", "bf16"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--activation-checkpointing", action="store_true")
@@ -109,6 +111,7 @@ def main() -> None:
             "size": options.size, "length": options.length, "batch_size": options.batch_size,
             "accumulation": options.accumulation, "activation_checkpointing": options.activation_checkpointing,
             "corpus": options.corpus, "vocab": options.vocab, "steps": options.steps, "rounds": options.rounds,
+            **({"workers": options.workers} if options.workers != 1 else {}),
         }  # fmt: skip
         before = (
             [json.loads(line) for line in options.results.read_text().splitlines()] if options.results.exists() else []
