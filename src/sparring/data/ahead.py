@@ -6,7 +6,6 @@ A process makes some rows of every step. What a row holds follows from the corpu
 
 import multiprocessing
 import os
-import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -180,12 +179,7 @@ def _work(reader: Connection, make: Callable[..., Lanes], own: range, prepare: P
                 reader.send((arrays, place, lanes.corpus.noted()))
         except (BrokenPipeError, ConnectionResetError):
             raise
+        except SparringError as error:
+            reader.send(error)
         except Exception as error:
-            reader.send(_sendable(error))
-
-
-def _sendable(error: Exception) -> SparringError:
-    if isinstance(error, SparringError):
-        with suppress(Exception):
-            return pickle.loads(pickle.dumps(error))
-    return RunError(f"a process that prepares text failed: {type(error).__name__}: {error}")
+            reader.send(RunError(f"a process that prepares text failed: {type(error).__name__}: {error}"))
