@@ -31,7 +31,7 @@ def measured(method: str, precision: str, folder: Path, options: argparse.Namesp
 
     run = Pretrain(
         corpus=options.corpus,
-        tokenizer=str(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None,
+        tokenizer=options.tokenizer or (str(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None),
         vocab=options.vocab,
         family=options.family,
         objective="clm" if options.family == "gpt2" else "mlm",
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--family", default="bert", choices=["bert", "roberta", "gpt2"])
     parser.add_argument("--size", default="mini")
     parser.add_argument("--vocab", type=int)
+    parser.add_argument("--tokenizer", help="folder of one; by default the first run trains one on the corpus")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--accumulation", type=int, default=1)

@@ -113,6 +113,15 @@ def test_a_variant_that_there_is_not_is_said_and_recorded(place, tmp_path, capsy
     assert code == 0 and "checklist: ignored: variant textattack" in err
 
 
+def test_one_sentence_says_what_its_attack_went_without(place, capsys):
+    more = ("--without", "stop-words", "--synonyms", "victim")
+    code, _, err = sentence(place, "a good film", capsys=capsys, recipe="random", more=more)
+    assert code == 0 and "random: off: stop words" in err and "random: stands in: synonyms" in err
+    code, out, _ = sentence(place, "a good film", capsys=capsys, recipe="random", more=(*more, "--json"))
+    (found,) = json.loads(out)
+    assert found["off"] == ["stop words"] and "stands in" in found["stand_ins"][0] and found["differs"] == []
+
+
 def test_what_differs_from_the_paper_is_said_and_recorded(place, tmp_path, capsys):
     code, _, err = attack(place, tmp_path / "o", "--recipe", "deepwordbug", "--examples", 1, capsys=capsys)
     assert code == 0 and "deepwordbug: differs from the paper: words are ordered by" in err
@@ -367,7 +376,7 @@ def test_a_disk_that_is_full_when_the_results_are_written_is_one_message(place, 
 # recipes
 
 
-def test_recipes_are_listed_and_each_is_shown_with_its_constants(capsys):
+def test_recipes_are_listed_and_each_is_shown_with_its_constants(capsys, monkeypatch, tmp_path):
     code, out, _ = sparring("recipes", "--json", capsys=capsys)
     names = [row["name"] for row in json.loads(out)]
     assert code == 0 and set(names) == set(RECIPES)
@@ -375,7 +384,14 @@ def test_recipes_are_listed_and_each_is_shown_with_its_constants(capsys):
         code, out, _ = sparring("recipes", "show", name, "--json", capsys=capsys)
         shown = json.loads(out)
         assert code == 0 and shown["recipe"] == name and shown["about"]
-        assert shown["constants"] or shown["missing"] or name.startswith("random")
+        assert shown["constants"] or name.startswith("random")
+    monkeypatch.setattr("sparring.attack.resources._elsewhere", lambda name: None)
+    monkeypatch.setenv("SPARRING_HOME", str(tmp_path))
+    for name in names:  # no resource anywhere
+        code, out, _ = sparring("recipes", "show", name, "--json", capsys=capsys)
+        assert code == 0 and (json.loads(out)["constants"] or name.startswith(("random", "checklist"))), name
+    code, out, err = sparring("recipes", "show", "bert-attack", capsys=capsys)
+    assert "share of words" in out and "missing here: the resource 'masked_lm'" in err
     code, out, _ = sparring("recipes", "show", "deepwordbug", capsys=capsys)
     assert code == 0 and "edit distance" in out and "TextAttack 0.3.11" in out
     code, _, err = sparring("recipes", "show", "pws", capsys=capsys)

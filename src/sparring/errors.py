@@ -4,6 +4,12 @@ Each message says what happened, where (file and row, or setting), with which va
 The command line prints the message alone and exits with code 2; a traceback means a defect of ours.
 """
 
+import zipfile
+import zlib
+
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged, truncated or encrypted file or archive raises."""
+
 
 class SparringError(Exception):
     """Base of all errors a user can mend."""

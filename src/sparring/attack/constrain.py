@@ -6,6 +6,7 @@
 Every constraint can be asked about a finished adversarial text against the original alone, as the audit does.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -23,6 +24,11 @@ class Constraint:
 
     name: str = "none"
     """For results, with its threshold, such as "at most 40 % of the words"."""
+
+    @property
+    def identity(self) -> str:
+        """What the name leaves out: the content of the resource that it looks things up in."""
+        return ""
 
     def words(self, original: Text) -> frozenset[int]:
         """Indices of the words that may be changed."""
@@ -48,6 +54,11 @@ class StopWords(Constraint):
     def __init__(self, stopwords: frozenset[str] = STOPWORDS, *, cased: bool = False) -> None:
         self.stopwords, self.cased = stopwords, cased
         self.name = f"stop words stay ({len(stopwords)})"
+
+    @property
+    def identity(self) -> str:
+        """A hash of the words."""
+        return hashlib.sha256(f"{self.cased} {sorted(self.stopwords)}".encode()).hexdigest()[:16]
 
     def words(self, original: Text) -> frozenset[int]:
         """All but the stop words."""

@@ -1,8 +1,9 @@
 """What a new word must have in common with the one that it replaces: meaning as vectors have it, and part of speech."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,6 +41,11 @@ class WordCosine(Constraint):
         self.name = f"word cosine at least {threshold:g} in {whose}{unknown}"
         if neighbours is not None and not neighbours.knows_cosines:
             self.name = f"word cosine not checked: {whose} has no cosines, it counts as filtered"
+
+    @property
+    def identity(self) -> str:
+        """Of the table; the victim's own is known with the victim."""
+        return "" if self.neighbours is None else self.neighbours.digest
 
     def bound(self, victim: "Victim") -> Self:
         """Of the victim's table where no other was given."""
@@ -87,6 +93,11 @@ class PartOfSpeech(Constraint):
         self.name = f"part of speech{' of replaced words' if insertions_pass else ''}"
         self.name += ", noun and verb are one" if noun_verb else ""
 
+    @property
+    def identity(self) -> str:
+        """Of the tagger's weights."""
+        return self.tagger.digest
+
     def check(self, original: Text, current: Text, candidates: Sequence[Text]) -> Search[list[bool]]:
         """All changed places of each candidate, whenever they were changed."""
         known: dict[tuple[int, str], bool] = {}
@@ -128,6 +139,11 @@ class OtherLexeme(Constraint):
     def __init__(self, wordnet: WordNet | None = None) -> None:
         self.wordnet = wordnet or WordNet(find("wordnet"))
 
+    @property
+    def identity(self) -> str:
+        """Of the database's release, as far as it says."""
+        return self.wordnet.version
+
     def check(self, original: Text, current: Text, candidates: Sequence[Text]) -> Search[list[bool]]:
         """All changed places of each candidate, whenever they were changed."""
         old = original.original
@@ -167,6 +183,13 @@ class Tagger:
         columns = [column[tag] for entries in weights.values() for tag in entries]
         self._weights[rows, columns] = [weight for entries in weights.values() for weight in entries.values()]
         self._known: dict[tuple[int, tuple[str, ...]], str] = {}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex, 16 digits) over weights and tags, for records."""
+        found = hashlib.sha256(self._weights.tobytes())
+        found.update(json.dumps([self.tags, list(self._feature), self.certain, self.map]).encode())
+        return found.hexdigest()[:16]
 
     @classmethod
     def load(cls, folder: Path) -> "Tagger":

@@ -92,13 +92,16 @@ class MaskedLM:
         self.perplexity: Service = _Perplexity(self)
 
     @classmethod
-    def load(cls, source: str | Path | None = None, **settings: Any) -> "MaskedLM":
+    def load(cls, source: "str | Path | MaskedLM | None" = None, **settings: Any) -> "MaskedLM":
         """From a folder or hub name, or from what `sparring resources add masked_lm` added. safetensors only.
 
+        One that is loaded is taken as it is.
         Raises ModelError when it cannot be loaded or has no masked-LM head, DataError when nothing was added.
         """
         from transformers import AutoModelForMaskedLM
 
+        if source is not None and not isinstance(source, str | Path):
+            return source
         where = str(source or find("masked_lm"))
         tokenizer = load_tokenizer(where)
         try:

@@ -57,7 +57,8 @@ class Recipe:
         parts = [self.transform]
         while any(isinstance(part, AnyOf) for part in parts):
             parts = [one for part in parts for one in (part.transforms if isinstance(part, AnyOf) else (part,))]
-        return self.describe() | {"made_of": [str(getattr(part, "identity", "")) for part in parts]}
+        made_of = [str(getattr(part, "identity", "")) for part in parts]
+        return self.describe() | {"made_of": made_of, "held_by": [part.identity for part in self.constraints]}
 
     def describe(self) -> dict[str, Any]:
         """For records and reports: plain values that can be written as JSON.

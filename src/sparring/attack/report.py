@@ -108,6 +108,10 @@ class Content(TypedDict):
     an example counts as right when it withstood both."""
     comparison: NotRequired[list[dict[str, Any]] | None]
     """Rows of a table that compares models; the first one's keys are the columns."""
+    transfer: NotRequired[list[dict[str, Any]] | None]
+    """Of rows made against another victim: "file", "made_for", "rows", "accuracy", "low", "high"."""
+    notes: NotRequired[list[str] | None]
+    """What to know of the data."""
 
 
 def write_report(path: Path, content: Mapping[str, Any]) -> None:
@@ -129,7 +133,9 @@ def render(content: Mapping[str, Any]) -> str:
     }
     return fill(
         TEMPLATE,
-        content=plain({**dict.fromkeys(("worst_case", "calibration", "minimum", "comparison")), **known}),
+        content=plain(
+            {**dict.fromkeys(("worst_case", "calibration", "minimum", "comparison", "transfer", "notes")), **known}
+        ),
         recipes=plain(tables),
         names=names,
         styles=[f"c{i % COLOURS} d{i // COLOURS % DASHES}" for i in range(len(recipes))],

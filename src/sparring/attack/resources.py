@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, ModelError, SettingError
+from ..errors import UNREADABLE, DataError, ModelError, SettingError
 
 Progress = Callable[[float], None]
 MANIFEST = "manifest.json"
@@ -196,7 +196,7 @@ def add(name: str, source: Path, *, progress: Progress | None = None) -> Path:
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         partial.chmod(0o755)  # mkdtemp's folders are private
         _swap(partial, target)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot add {source} to {home()}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -234,7 +234,7 @@ def read_member(folder: Path, package: str, name: str) -> bytes:
             return (folder / package / name).read_bytes()
         with zipfile.ZipFile(folder / f"{package}.zip") as archive:
             return archive.read(f"{package}/{name}")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (KeyError, *UNREADABLE) as error:
         raise DataError(f"{folder} has no {package}/{name}, and none inside {package}.zip ({error})") from error
 
 

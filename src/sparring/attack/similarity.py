@@ -29,6 +29,7 @@ from ..model.view import evaluating
 from .constrain import Constraint
 from .engine import Ask, Search, Service
 from .masked_lm import padded, plain_ids
+from .records import fingerprint
 from .resources import find
 from .text import Text
 
@@ -61,7 +62,8 @@ class Encoder:
     It is a service for texts, in full precision; `quick` is one too, in bfloat16 if `half` (default where the hardware
     multiplies it; 2.5 times as fast on one core with AVX-512).
     model: a base model (no head) in float32. max_length: longest text in tokens, special tokens included; what is
-    longer is cut. tokens: padded tokens in a batch, default 4,096 on a processor and 65,536 on a GPU.
+    longer is cut. digest: of the weights, for records. tokens: padded tokens in a batch, default 4,096 on a processor
+    and 65,536 on a GPU.
     """
 
     name, remembered = "sentence encoder, exact", True
@@ -72,11 +74,12 @@ class Encoder:
         tokenizer: Any,
         *,
         name: str = "",
+        digest: str = "",
         max_length: int = 256,
         tokens: int | None = None,
         half: bool | None = None,
     ) -> None:
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.digest = model, tokenizer, digest
         self.half = fast_bf16() if half is None else half
         self.described = name or str(getattr(model.config, "model_type", "") or type(model).__name__)
         self.device = next(model.parameters()).device
@@ -113,7 +116,8 @@ class Encoder:
             ) from error
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         name = "MiniLM (all-MiniLM-L6-v2)" if _is_packaged(where) else Path(where).name
-        return cls(model, tokenizer, **{"name": name} | settings)
+        known = {"name": name, "digest": fingerprint(where).rsplit(" ", 1)[1]}
+        return cls(model, tokenizer, **known | settings)
 
     def answer(self, items: Sequence[str]) -> list[np.ndarray]:
         """(D,) float32 of length 1 for each text; an empty text has the vector of the special tokens."""
@@ -201,6 +205,11 @@ class SentenceSimilarity(Constraint):
             + ("whole field" if window is None else f"window of {window} words, {self._of_short()}")
             + f", by {encoder.described}, which stands in for {in_place_of}"
         )
+
+    @property
+    def identity(self) -> str:
+        """Of the encoder's weights."""
+        return self.encoder.digest
 
     def check(self, original: Text, current: Text, candidates: Sequence[Text]) -> Search[list[bool]]:
         """Compare the windows of every candidate; one question for all of them, and one more for those in doubt."""

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import DataError, SettingError
+from ..errors import UNREADABLE, DataError, SettingError
 from .text import WORD
 
 BLOCK = 256
@@ -124,7 +124,7 @@ class Neighbours:
                 return cls.from_table(name, table)
             if path.suffix == ".npz" and _is_ours(path):
                 return cls._load(path, name)
-        except (OSError, ValueError, RecursionError, KeyError, zipfile.BadZipFile) as error:
+        except (RecursionError, KeyError, *UNREADABLE) as error:
             raise DataError(f"cannot read {path}: {error}") from error
         return cls.from_vectors(name, *read_vectors(path, **settings))
 
@@ -277,7 +277,7 @@ def read_vectors(path: Path, *, most: int = MOST) -> tuple[list[str], np.ndarray
             return _from_npz(path, most)
         with _opened(path) as file:
             return _from_stream(file, path, most)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot read vectors from {path}: {error}") from error
 
 

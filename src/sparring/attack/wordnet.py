@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import DataError, SettingError
+from ..errors import UNREADABLE, DataError, SettingError
 from .text import WORD
 
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
@@ -43,7 +43,7 @@ class WordNet:
             try:
                 with zipfile.ZipFile(source) as archive:
                     names = set(archive.namelist())
-            except (OSError, zipfile.BadZipFile) as error:
+            except UNREADABLE as error:
                 raise DataError(
                     f"{source} is no zip file ({error}); give a WordNet folder or NLTK's zip of it"
                 ) from error
@@ -71,7 +71,7 @@ class WordNet:
                 with zipfile.ZipFile(self.source) as archive:
                     return archive.read(self._inside + name)
             return (self.source / name).read_bytes()
-        except (OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise DataError(f"cannot read {name} of the WordNet in {self.source}: {error}") from error
 
     def synonyms(self, word: str, pos: str | None = None) -> list[str]:

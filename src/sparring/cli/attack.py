@@ -278,17 +278,22 @@ def _show_victim(record: dict[str, Any], *, titled: bool) -> None:
     for entry in record["attacks"]:
         if entry["title"].endswith(".calibrated"):
             continue
-        for kind, key in (("ignored", "ignored"), ("off", "off"), ("stands in", "stand_ins")):
-            for name in entry[key]:
-                say(f"{entry['recipe']}: {kind}: {name}", "yellow")
-        for name in entry["differs"]:
-            say(f"{entry['recipe']}: differs from the paper: {name}", "dim")
+        _show_limits(entry)
         if entry["summary"]["violations"]:
             say(
                 f"{entry['recipe']}: {entry['summary']['violations']} successes break a constraint when held against "
                 "the original text (checked against the current text during the search); the report marks them",
                 "yellow",
             )
+
+
+def _show_limits(entry: dict[str, Any]) -> None:
+    """What a result was made without, and with what instead."""
+    for kind, key in (("ignored", "ignored"), ("off", "off"), ("stands in", "stand_ins")):
+        for name in entry[key]:
+            say(f"{entry['recipe']}: {kind}: {name}", "yellow")
+    for name in entry["differs"]:
+        say(f"{entry['recipe']}: differs from the paper: {name}", "dim")
 
 
 def _title(entry: dict[str, Any]) -> str:
@@ -335,8 +340,11 @@ def _one(
         names = victim.model.config.id2label  # type: ignore[union-attr]
         for recipe in recipes:
             rows = [(texts, int(scores.argmax()))]
-            (outcome,) = play(victim, rows, recipe, budget=budget, seed=seed, frozen=frozen).outcomes
-            record = {"victim": name, "recipe": recipe.name, "ignored": list(recipe.ignored), **outcome.write()}
+            played = play(victim, rows, recipe, budget=budget, seed=seed, frozen=frozen)
+            (outcome,) = played.outcomes
+            limits = {key: list(played.recipe[key]) for key in ("off", "stand_ins")}
+            limits |= {key: list(getattr(recipe, key)) for key in ("differs", "ignored")}
+            record = {"victim": name, "recipe": recipe.name, **limits, **outcome.write()}
             for key in ("label", "predicted", "attacked"):
                 record[key] = None if record[key] is None else str(names[record[key]])  # type: ignore[index]
             found.append(record)
@@ -344,9 +352,10 @@ def _one(
         print_json(found)
         return
     for record in found:
-        for name in record["ignored"]:
-            say(f"{record['recipe']}: ignored: {name}", "yellow")
         _show_sentence(record)
+        _show_limits(record)
+        for name in record["violations"]:
+            say(f"{record['recipe']}: breaks a constraint when held against the original text: {name}", "yellow")
 
 
 def _show_sentence(record: dict[str, Any]) -> None:
@@ -392,6 +401,18 @@ def _recipes(context: typer.Context, json: AsJson = False) -> None:
     out.print(table)
 
 
+def _constants(name: str, variant: str) -> dict[str, Any]:
+    """Those of a recipe whose resources are not here: it is built around the gaps, and nothing else of that is told."""
+    from types import SimpleNamespace
+
+    from ..attack.recipes import recipe as build
+    from ..attack.recipes.parts import CONSTRAINTS
+
+    no_model = SimpleNamespace(name="none", digest="")
+    built = build(name, variant=variant, synonyms="victim", masked_lm=no_model, without=CONSTRAINTS)
+    return built.describe()["constants"]
+
+
 @recipes_app.command("show")
 def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
     """What a recipe does, its options, and its constants with their sources."""
@@ -410,7 +431,7 @@ def _show(name: str, variant: str = "paper", json: AsJson = False) -> None:
         built = build(name, variant=variant)
         described = {**built.describe(), "differs": list(built.differs), "ignored": list(built.ignored)}
     except SparringError as error:
-        described, problem = {"recipe": name, "constants": {}}, str(error)
+        described, problem = {"recipe": name, "constants": _constants(name, variant)}, str(error)
     if json:
         print_json({**described, "about": inspect.getdoc(make), "options": options, "missing": problem})
         return

@@ -9,7 +9,8 @@ With one victim its files lie in OUTPUT itself.
 """
 
 import datetime
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from .run import run_examples
 RESULTS, REPORT = "results.json", "report.html"
 SAME_TEMPERATURE = 0.01
 """Relative difference below which two fits to the same rows are one: batches of other sizes change the last bits."""
+_COST = ("seconds", "service_seconds", "service_answers")
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -94,8 +96,8 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     there = next((folder / RESULTS for folder in folders if (folder / RESULTS).is_file()), None)
     if there is not None and not job.recipes:  # of attacks, whose lines would not be asked for the new results
         raise RunError(f"{there} exists already; choose another --output for rows of --transfer alone")
-    if there is not None and not job.resume:
-        raise RunError(f"{there} exists already; go on with --resume, or choose another --output")
+    if there is not None:
+        _check_may_go_on(job, folders, there)
     _check_same_rows(job)
     world.wait()
     encoder = _encoder()
@@ -121,6 +123,7 @@ def _attack_victim(
     victim = as_victim(name, half=job.half)
     examples = _examples(job, name, victim)
     check_frozen(job.frozen, len(examples.texts[0]))
+    handed = [_handed(path, examples) for path in job.transfer]
     runs: list[tuple[str, Recipe, float]] = [(recipe.name, recipe, 1.0) for recipe in job.recipes]
     calibration = _calibration(job, victim, examples, folder) if job.calibrated else None
     if calibration is not None:
@@ -135,6 +138,7 @@ def _attack_victim(
     for title, recipe, temperature in runs:
         settings = {"seed": job.seed, "budget": job.budget, "temperature": temperature}
         kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).identity(), **settings})
+    earlier = {entry["title"]: entry for entry in _earlier(folder)}
     begun = {title: len(_begun(kept, job.resume)) for title, kept in kept_by.items()}
     world.wait()  # before any process writes what another would take for an earlier call's
     for title, recipe, temperature in sorted(runs, key=lambda run: job.recipes.index(run[1])):
@@ -157,6 +161,8 @@ def _attack_victim(
         found = kept.read()
         outcomes[title] = [found[row] for row in sorted(found)]
         attacks.append(_entry(title, recipe, results, outcomes[title], begun[title]))
+        if begun[title] == len(outcomes[title]):  # nothing was left to do: what it cost is what it cost then
+            attacks[-1] |= {key: value for key, value in earlier.get(title, {}).items() if key in _COST}
     notes = list(examples.notes)
     if outcomes and all(o.status == "skipped" for found in outcomes.values() for o in found):
         notes.append(
@@ -171,7 +177,7 @@ def _attack_victim(
         "worst_case": worst_case(outcomes.values()) if len(outcomes) > 1 else None,
         "calibration": calibration,
         "minimum": _minimum(job, outcomes) if job.calibrated else None,
-        "transfer": [_transfer(path, victim, examples) for path in job.transfer],
+        "transfer": [_transfer(rows, victim) for rows in handed],
         "versions": versions(),
     }
     if _is_main():
@@ -180,6 +186,33 @@ def _attack_victim(
         if attacks:
             write_report(folder / REPORT, report_of(record, outcomes, job.command))
     return record, outcomes
+
+
+def _check_may_go_on(job: AttackJob, folders: Sequence[Path], there: Path) -> None:
+    """RunError where results would be written over: without --resume any, with it those of attacks not named now."""
+    done = list(dict.fromkeys(entry["title"] for folder in folders for entry in _earlier(folder)))
+    named = {recipe.name + end for recipe in job.recipes for end in ("", ".calibrated" if job.calibrated else "")}
+    lost = [title for title in done if title not in named]
+    if job.resume and not lost:
+        return
+    way_out = "go on with --resume"
+    if lost:
+        every = dict.fromkeys([title.removesuffix(".calibrated") for title in done] + [r.name for r in job.recipes])
+        calibrated = " --calibrated" if any(title.endswith(".calibrated") for title in done) else ""
+        way_out = f"it has results of {', '.join(lost)}; go on with --resume --recipe {','.join(every)}{calibrated}"
+    raise RunError(f"{there} exists already; {way_out}, or choose another --output")
+
+
+def _earlier(folder: Path) -> list[dict[str, Any]]:
+    """Entries of the attacks in results.json, where there is one that can be read."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["attacks"]
+        return [entry for entry in found if isinstance(entry["title"], str)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); remove it to go on, or choose another --output") from error
 
 
 def _check_same_rows(job: AttackJob) -> None:
@@ -261,8 +294,17 @@ def _comparison(job: AttackJob, attacks: list[dict[str, list[Outcome]]]) -> list
     ]
 
 
-def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
-    """Accuracy on adversarial rows that were made against another victim: a weak attack, and labelled so."""
+@dataclass(frozen=True)
+class _Handed:
+    """Adversarial rows that were made against another victim."""
+
+    path: Path
+    made_for: str
+    rows: list[tuple[tuple[str, ...], int]]
+    """Texts and the number of their class."""
+
+
+def _handed(path: Path, examples: Examples) -> _Handed:
     if path.suffix == ".jsonl" and _is_attack(path):
         head, outcomes = read_lines(path)
         names, known = list(head.get("labels") or ()), list(examples.label_names)
@@ -270,7 +312,7 @@ def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
             raise DataError(f"{path} has the classes {', '.join(names)}; {', '.join(known)} are expected")
         number = {i: known.index(name) for i, name in enumerate(names)} if names and known else {}
         rows = [
-            (o.adversarial, number.get(o.label, o.label))
+            (tuple(o.adversarial), number.get(o.label, o.label))
             for o in outcomes
             if o.status == "success" and o.adversarial is not None
         ]
@@ -278,20 +320,25 @@ def _transfer(path: Path, victim: Victim, examples: Examples) -> dict[str, Any]:
     else:
         columns = examples.columns[:-1], examples.columns[-1] if examples.columns else None
         loaded = load(str(path), split="test", usual=columns, like=examples)
-        rows = [(fields, int(label)) for fields, label in zip(loaded.texts, loaded.labels, strict=True)]
+        rows = [(tuple(fields), int(label)) for fields, label in zip(loaded.texts, loaded.labels, strict=True)]
         made_for = "unknown"
     if not rows:
         raise DataError(f"{path} holds no adversarial row")
-    texts = list(dict.fromkeys(fields for fields, _ in rows if fields is not None))
+    return _Handed(path, made_for, rows)
+
+
+def _transfer(handed: _Handed, victim: Victim) -> dict[str, Any]:
+    """Accuracy on them: a weak attack, and labelled so."""
+    texts = list(dict.fromkeys(fields for fields, _ in handed.rows))
     answers = dict(zip(texts, victim.exact.answer(texts), strict=True))
-    right = sum(int(answers[fields].argmax()) == gold for fields, gold in rows if fields is not None)
-    low, high = interval(right, len(rows))
+    right = sum(int(answers[fields].argmax()) == gold for fields, gold in handed.rows)
+    low, high = interval(right, len(handed.rows))
     return {
         "kind": "transfer",
-        "file": str(path),
-        "made_for": made_for,
-        "rows": len(rows),
-        "accuracy": right / len(rows),
+        "file": str(handed.path),
+        "made_for": handed.made_for,
+        "rows": len(handed.rows),
+        "accuracy": right / len(handed.rows),
         "low": low,
         "high": high,
     }

@@ -66,6 +66,8 @@ def report_of(
         "calibration": record["calibration"],
         "minimum": record["minimum"],
         "comparison": [_compared(line) for line in comparison] or None,
+        "transfer": record["transfer"] or None,
+        "notes": record["notes"],
     }
 
 

@@ -28,7 +28,7 @@ ANTONYMS = "antonym filter by counter-fitted vectors (cosine 0.4), for sentiment
 def bert_attack(
     *,
     variant: Variant = "paper",
-    masked_lm: str | Path | None = None,
+    masked_lm: str | Path | MaskedLM | None = None,
     k: int | None = None,
     antonym_filter: bool = False,
     without: Sequence[str] = (),
@@ -77,7 +77,7 @@ def bae(
     *,
     variant: Variant = "paper",
     kind: Literal["R", "I", "R/I", "R+I"] = "R",
-    masked_lm: str | Path | None = None,
+    masked_lm: str | Path | MaskedLM | None = None,
     k: int = 50,
     without: Sequence[str] = (),
 ) -> Recipe:
@@ -132,28 +132,44 @@ def bae(
 
 
 def bae_i(
-    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    masked_lm: str | Path | MaskedLM | None = None,
+    k: int = 50,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """BAE-I: BAE (Garg & Ramakrishnan, EMNLP 2020) that inserts words, to the left or the right of a word."""
     return bae(kind="I", variant=variant, masked_lm=masked_lm, k=k, without=without)
 
 
 def bae_r_or_i(
-    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    masked_lm: str | Path | MaskedLM | None = None,
+    k: int = 50,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """BAE-R/I: BAE (Garg & Ramakrishnan, EMNLP 2020) that replaces a word or inserts one, whichever harms more."""
     return bae(kind="R/I", variant=variant, masked_lm=masked_lm, k=k, without=without)
 
 
 def bae_r_i(
-    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    masked_lm: str | Path | MaskedLM | None = None,
+    k: int = 50,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """BAE-R+I: BAE (Garg & Ramakrishnan, EMNLP 2020) that replaces a word, then inserts one beside it."""
     return bae(kind="R+I", variant=variant, masked_lm=masked_lm, k=k, without=without)
 
 
 def clare(
-    *, variant: Variant = "paper", masked_lm: str | Path | None = None, k: int = 50, without: Sequence[str] = ()
+    *,
+    variant: Variant = "paper",
+    masked_lm: str | Path | MaskedLM | None = None,
+    k: int = 50,
+    without: Sequence[str] = (),
 ) -> Recipe:
     """CLARE (Li et al., NAACL 2021): replace, insert and merge with a masked language model."""
     known(without)

@@ -103,13 +103,14 @@ def stand_ins_of(swap: Transform, without: Sequence[str]) -> tuple[str, ...]:
 
 def most_similar(without: Sequence[str]) -> Any:
     """Of the candidates that break the victim the one most like the original; without an encoder the strongest."""
+    encoder = None if "similarity" in without else Encoder.default()
 
     def choice(game: Game, current: Text, candidates: list[Text], answers: Answers) -> Search[int]:
-        if "similarity" in without:
+        if encoder is None:
             return pick(answers.harm, answers.broken)
         broken = [i for i in range(len(candidates)) if answers.broken[i]]
         texts = [" ".join(game.original.fields), *(" ".join(candidates[i].fields) for i in broken)]
-        first, *others = yield Ask(Encoder.default(), texts)
+        first, *others = yield Ask(encoder, texts)
         return broken[pick([float(first @ other) for other in others])]
 
     return choice

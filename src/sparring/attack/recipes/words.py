@@ -43,7 +43,8 @@ def textfooler(
 
     Its code measures similarity as 1 - arccos(cosine) with threshold 0.5, which is 0.8408 in angular terms, on windows
     of 15 words of the current text, 0.1 where the text is shorter. TextAttack lets short texts pass. Both here ask the
-    victim only about candidates that pass; the authors' code asks about all and discards afterwards.
+    victim only about candidates that pass; the authors' code asks about all and discards afterwards. A word's
+    importance is measured by its deletion, as the paper has it (eq. 2); the authors' code writes <oov> in its place.
     """
     known(without)
     swap = synonyms_from(synonyms, k)
@@ -116,7 +117,7 @@ def a2t(*, synonyms: str | Path = "auto", k: int = 20, without: Sequence[str] = 
     return _a2t("a2t", swap, k, without, word_cosine=word_cosine_in(0.8, swap))
 
 
-def a2t_mlm(*, masked_lm: str | Path | None = None, k: int = 20, without: Sequence[str] = ()) -> Recipe:
+def a2t_mlm(*, masked_lm: str | Path | MaskedLM | None = None, k: int = 20, without: Sequence[str] = ()) -> Recipe:
     """A2T with words from a masked language model (Yoo & Qi 2021)."""
     known(without)
     return _a2t("a2t-mlm", MaskedSwap(MaskedLM.load(masked_lm), k), k, without)
@@ -165,7 +166,7 @@ def hotflip(*, variant: Variant = "paper", top_n: int = 50, width: int = 10, wit
         without,
         stop_words=lambda: StopWords(cased=variant == "textattack"),
         share_of_words=lambda: CountOfWords(2),
-        word_cosine=word_cosine_in(0.8, synonyms_from("auto"), own_words=False),
+        word_cosine=lambda: word_cosine_in(0.8, synonyms_from("auto"), own_words=False)(),
         part_of_speech=PartOfSpeech,
         **({"lexeme": OtherLexeme} if paper else {}),
     )

@@ -122,7 +122,7 @@ class BertAttackSwap:
 
     One pass over the unmasked text gives each piece its k likeliest others: 48 there, 8 in TextAttack. A word of one
     piece takes them in the model's order, down to a logit of `threshold` (their script passes 0, which is off; the
-    function's default is 0.3). A word of several pieces takes combinations of a grid, the likeliest as a sequence of
+    function's default is 0.3). A word of several pieces takes k combinations of a grid, the likeliest as a sequence of
     pieces without the text first; TextAttack computes that order, and throws it away. Candidates that are stop words
     or begin with a piece that goes on a word are dropped. A combination may be several words.
     anew: the pass is over the text as it is by then (TextAttack), not over the original.
@@ -178,7 +178,7 @@ class BertAttackSwap:
             parts = [self.lm.vocabulary[i] for i in combinations[n]]
             if self.lm.word(parts[0], spaced):
                 found.append(self.lm.tokenizer.convert_tokens_to_string(parts).strip())
-        return _words(found)
+        return _words(found)[: self.k]
 
 
 def _as_precise(lm: "MaskedLM", victim: "Victim") -> "MaskedLM":

@@ -75,13 +75,14 @@ def synonyms(source: str | Path = "auto", k: int = 50) -> Transform:
 
     source: "counterfitted" (the resource), "wordnet", "minilm" (the embedding table of the packaged MiniLM), "victim"
     (the victim's own), a file of word vectors or a table of neighbours, or "auto": counter-fitted ones if they are
-    here, else MiniLM's table, whose name in the results says that it stands in. k: most neighbours of a word.
+    here, else MiniLM's table, else the victim's, whose names in the results say that they stand in. k: most neighbours
+    of a word.
     DataError when a resource is missing or damaged, SettingError for an unknown source.
     """
     if k < 1:
         raise SettingError(f"synonyms: k is {k}; it must be at least 1")
     if source == "auto":
-        source = "counterfitted" if available("counterfitted") else "minilm"
+        source = "counterfitted" if available("counterfitted") else "minilm" if _minilm_is_here() else "victim"
     if source == "counterfitted":
         return NeighbourSwap(counterfitted(), k)
     if source == "wordnet":
@@ -105,6 +106,15 @@ def counterfitted() -> Neighbours:
     path = find("counterfitted")
     source = json.loads(path.with_name(MANIFEST).read_text(encoding="utf-8")).get("source", "an unknown file")
     return Neighbours.read(path, f"counter-fitted neighbours ({source})")
+
+
+def _minilm_is_here() -> bool:
+    from ...model.load import minilm_folder
+
+    try:
+        return minilm_folder().is_dir()
+    except ModelError:
+        return False
 
 
 def minilm_neighbours() -> Neighbours:
