@@ -103,8 +103,8 @@ MUTATIONS = (
     Mutation(
         "noise measured by the padded length",
         "perturb/draws.py",
-        "batch.perturbable.sum(1)",
-        "batch.perturbable.logical_or(~batch.perturbable).sum(1)",
+        "batch.perturbable.sum(1, keepdim=True)",
+        "batch.perturbable.logical_or(~batch.perturbable).sum(1, keepdim=True)",
         "perturb/test_draws.py::test_ball_noise_is_measured_by_the_sentences_own_length",
     ),
     Mutation(
@@ -120,6 +120,13 @@ MUTATIONS = (
         "values.masked_fill_(~batch.perturbable.unsqueeze(-1), 0.0)",
         "values",
         "perturb/test_draws.py::test_only_perturbable_tokens_get_noise",
+    ),
+    Mutation(
+        "a norm over the row where one over each packed document belongs",
+        "perturb/ball.py",
+        "parts.unsqueeze(2) == parts.unsqueeze(1)",
+        "(parts.unsqueeze(2) == parts.unsqueeze(1)) | True",
+        "train/test_pretrain.py::test_a_norm_is_one_of_a_document_and_not_of_the_row_that_it_is_packed_in",
     ),
     # training methods
     Mutation(
@@ -160,7 +167,7 @@ MUTATIONS = (
     Mutation(
         "ALUM steps by the sign of its gradient",
         "methods/alum.py",
-        'step_size * unit_linf(g, "sentence")',
+        'step_size * unit_linf(g, "sentence", batch.segments)',
         "step_size * g.sign()",
         "methods/test_smart.py::test_the_papers_perturbation_is_the_one_by_hand",
     ),

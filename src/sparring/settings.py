@@ -109,6 +109,8 @@ def parse(cls: type[T], values: Mapping[str, Any], *, base: T | None = None) -> 
         if name not in names:
             raise SettingError(f"{cls.__name__} has no setting '{name}'; {nearest(name, names)}")
         typed[name] = _typed(value, hints[name]) if isinstance(value, str) else value
+        if hints[name] is str and isinstance(value, int | float) and not isinstance(value, bool):
+            typed[name] = str(value)  # `curriculum: 0.3` of a file is the same as on the command line
         if isinstance(typed[name], int) and not isinstance(typed[name], bool) and hints[name] in (float, Size):
             try:
                 typed[name] = float(typed[name])

@@ -114,6 +114,24 @@ def test_text_in_ideographs_fills_a_vocabulary_with_its_characters(tmp_path):
     assert tokenizer.unk_token not in tokenizer.tokenize("".join(lines[:50]))
 
 
+def test_words_beside_ideographs_are_merged_and_the_size_suggested_can_be_had(tmp_path):
+    draws = np.random.default_rng(0)
+    words = ["".join(map(chr, 97 + draws.integers(0, 26, 6))) for _ in range(300)]
+    lines = []
+    for _ in range(600):
+        lines.append(" ".join(words[n] for n in draws.integers(0, 300, 40)))
+        lines[-1] += "".join(chr(0x4E00 + n) for n in draws.integers(0, 900, 20))
+    (tmp_path / "text.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    corpus = Corpus.open(tmp_path / "text.txt")
+    with pytest.raises(DataError, match=r"supports ([\d,]+)") as caught:
+        train_tokenizer(corpus, size=8000)
+    found = int(str(caught.value).split("supports ")[1].split()[0].replace(",", ""))
+    for size in (1000, 1500, found):
+        tokenizer = train_tokenizer(corpus, size=size)
+        assert len(tokenizer) == size
+    assert tokenizer.tokenize(words[0]) == [words[0]]
+
+
 def test_settings_that_do_not_go_together_are_refused():
     with pytest.raises(SettingError, match="use wordpiece for bert"):
         made("gpt2", kind="wordpiece")

@@ -90,6 +90,10 @@ def main(jobs: Path) -> None:
 
     torch.set_num_threads(1)
     with_sgd()
+    if told := os.environ.get("DIE"):
+        stage, step = told.split()
+        if stage == "stream" or os.environ["RANK"] == "0":
+            die_while_saving(stage, int(step))
     try:
         for name, given in json.loads(jobs.read_text()).items():
             try:

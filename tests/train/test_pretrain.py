@@ -18,6 +18,7 @@ from sparring.cli.pretrain import _show
 from sparring.data.batch import Batch
 from sparring.errors import DataError, Interrupted, ModelError, RunError, SettingError
 from sparring.methods import METHODS, method
+from sparring.settings import parse
 from sparring.train import follow_up
 from sparring.train.curriculum import Curriculum, first_step_after
 from sparring.train.curve import draw_curve
@@ -149,13 +150,17 @@ def test_minimal_pairs_fine_tuning_and_corrupt_lines_are_in_the_metrics(folder, 
     (tmp_path / "text.jsonl").write_text("\n".join([*lines[:5], "{broken", *lines[5:]]) + "\n")
     pairs = [{"sentence_good": "The food was good.", "sentence_bad": "The food good was."}] * 3
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    said: list[str] = []
     metrics = pretrain(
         texts.settings(
             folder, tmp_path / "run", corpus=str(tmp_path / "text.jsonl"), minimal_pairs=str(tmp_path / "pairs.jsonl"),
             finetune="demo", finetune_methods="standard", finetune_epochs=0.01, pseudo_texts=2,
             finetune_limit=40, finetune_rows=4, finetune_length=16, finetune_batch_size=4, finetune_learning_rate=1e-3,
-        )
+        ),
+        report=said.append,
     )  # fmt: skip
+    first = said.index("corrupt lines of the corpus are skipped, 1 so far; the first:")
+    assert "line 6" in said[first + 1] and sum("line 6" in line for line in said) == 2
     assert metrics["corrupt_lines"]["count"] == 1 and "line 6" in metrics["corrupt_lines"]["first"][0]
     assert metrics["minimal_pairs"]["pairs"] == 3
     assert metrics["pseudo"]["pseudo_perplexity"] > 1
@@ -308,6 +313,22 @@ def test_alums_variants_reach_their_documented_norms_on_packed_documents(tiny, v
     assert float(reached.max()) == pytest.approx(size, rel=1e-4)
     if variant == "released":
         assert float(reached.min()) == pytest.approx(size, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fgm", "pgd", "alum", "smart", "vat", "freelb", "mat"])
+def test_a_norm_is_one_of_a_document_and_not_of_the_row_that_it_is_packed_in(tiny, name):
+    size = {"fgm": {"radius": 0.01}, "pgd": {"radius": 0.01, "step_size": 1.0}, "vat": {"radius": 0.01}}
+    size["freelb"] = {"radius": 0.01, "step_size": 1.0}
+    given = size.get(name, {"radius": 0.01, "step_size": 0.01})
+    run = families.Run(name, tiny("bert-mlm"), **given)
+    inputs = families.lm_inputs("bert-mlm", (8, 8))
+    inputs["segments"] = torch.tensor([[1] * 3 + [2] * 5, [1] * 6 + [2] * 2])
+    run.step(Batch.from_inputs(inputs, key=7))
+    found = run.deltas[-1]
+    for row, part in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        delta = found[row][inputs["segments"][row] == part]
+        reached = delta.norm() if name in ("fgm", "pgd", "vat", "freelb") else delta.abs().max()
+        assert float(reached) == pytest.approx(0.01, rel=0.1), (row, part)
 
 
 # the pace
@@ -488,6 +509,40 @@ def test_what_cannot_be_is_said_before_anything_is_written(folder, tmp_path, giv
     with pytest.raises((error,), match=message):
         pretrain(texts.settings(folder, tmp_path / "run", **given))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": "minni"}, "'minni' is unknown; did you mean 'mini'"),
+        ({"family": "berd"}, "'berd' is unknown"),
+        ({"family": "gpt2"}, "gpt2 is made for objective clm"),
+        ({"method": "freelb", "weight_ramp": 0.5}, "no setting 'weight'"),
+        ({"fsdp": True}, "there is one; start several with torchrun"),
+    ],
+)
+def test_what_the_settings_alone_show_is_said_before_a_tokenizer_is_trained(tmp_path, monkeypatch, given, message):
+    monkeypatch.setattr("sparring.train.pretrain._tokenizer", lambda *args: pytest.fail("a tokenizer was trained"))
+    with pytest.raises(SettingError, match=message):
+        pretrain(Pretrain(output=str(tmp_path / "run"), **given))
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_change_nothing_are_named(folder, run, tmp_path):
+    said: list[str] = []
+    given = {"steps": 1, "curriculum": "half", "masking": "0.3", "family": "gpt2"}
+    pretrain(texts.settings(folder, tmp_path / "run", **given), report=said.append)
+    assert {"--masking changes nothing here", "--curriculum changes nothing here"} <= set(said)
+    said.clear()
+    given = {"steps": 2, "method": "alum", "curriculum": "0.5", "weight_ramp": 1.0}
+    pretrain(texts.settings(folder, tmp_path / "on", **given), report=said.append)
+    assert "the method's weight rises to 50% of its setting: the run ends before it is up" in said
+
+
+def test_a_number_in_a_settings_file_is_as_good_as_its_text():
+    assert parse(Pretrain, {"curriculum": 0.3, "masking": 0.2}) == Pretrain(curriculum="0.3", masking="0.2")
+    with pytest.raises(SettingError, match="it must be a text"):
+        parse(Pretrain, {"curriculum": True})
 
 
 def test_a_minimal_pair_that_is_too_long_is_named_before_anything_is_written(folder, tmp_path):

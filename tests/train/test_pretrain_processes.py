@@ -135,7 +135,24 @@ def test_two_processes_do_what_one_does_with_the_double_batch(folder, two, tmp_p
         assert distance(load_file(tmp_path / "plain" / "model.safetensors"), alone) > 1e-3
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("stage", ["stream", "rename"])
+def test_two_processes_of_which_one_dies_while_it_writes_a_checkpoint_go_on_to_the_same_weights(
+    folder, two, tmp_path, monkeypatch, stage
+):
+    jobs = {"run": texts.settings(folder, tmp_path / "run", **EVENTFUL)}
+    monkeypatch.setenv("DIE", f"{stage} 8")
+    with pytest.raises(AssertionError):
+        together(tmp_path, jobs)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    monkeypatch.delenv("DIE")
+    for error in tmp_path.glob("*.error"):  # of the process that was left alone
+        error.unlink()
+    together(tmp_path, jobs)
+    first, second = (load_file(path / "model.safetensors") for path in (two / "eventful", tmp_path / "run"))
+    assert distance(first, second) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_two_processes_killed_at_a_random_moment_go_on_to_the_same_weights(folder, two, tmp_path, seed):
     jobs = {"run": texts.settings(folder, tmp_path / "run", **EVENTFUL)}
     (tmp_path / "jobs.json").write_text(json.dumps({name: asdict(given) for name, given in jobs.items()}))

@@ -101,10 +101,10 @@ def _wordpiece(text: _Text, size: int, family: str, lower: bool) -> Any:
     from tokenizers import trainers
     from transformers import BertTokenizer
 
-    backend = BertTokenizer(do_lower_case=lower).backend_tokenizer
+    normalizer = BertTokenizer(do_lower_case=lower).backend_tokenizer.normalizer
     counts: Counter[str] = Counter()
     for document in text.read():
-        counts.update(backend.normalizer.normalize_str(document))
+        counts.update(normalizer.normalize_str(document))
     every = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
     most = min(_CHARACTERS, max(1, size // 8), len(every))
 
@@ -117,6 +117,7 @@ def _wordpiece(text: _Text, size: int, family: str, lower: bool) -> Any:
         trainer = trainers.WordPieceTrainer(
             vocab_size=size, min_frequency=FREQUENT, special_tokens=known, limit_alphabet=0, show_progress=False
         )
+        backend = BertTokenizer(do_lower_case=lower).backend_tokenizer  # anew: one that was trained merges nothing
         backend.train_from_iterator(text.read(), trainer)
         return dict(json.loads(backend.to_str())["model"]["vocab"])
 

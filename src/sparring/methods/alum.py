@@ -76,7 +76,7 @@ class ALUM(LossMethod):
             elif self.variant == "first_release":
                 delta = step_size * unit_linf(g, "token")
             else:
-                delta = ball.project(delta + step_size * unit_linf(g, "sentence"))
+                delta = ball.project(delta + step_size * unit_linf(g, "sentence", batch.segments))
         detached = self.detached == "always" or (self.detached == "variant" and self.variant == "released")
         adversarial = view.logits(batch, delta, detached=detached)
         smooth = symmetric_kl(adversarial, clean, detach_targets=released)

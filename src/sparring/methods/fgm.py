@@ -39,7 +39,7 @@ class FGM(LossMethod):
     def losses(self, view: ModelView, batch: Batch) -> dict[str, Tensor]:
         """Clean and adversarial task loss."""
         radius = view.size(self.radius, self.norm)
-        ball = L2Ball(radius) if self.norm == "l2" else LinfBall(radius)
+        ball = L2Ball(radius, parts=batch.segments) if self.norm == "l2" else LinfBall(radius)
         nothing = view.zeros(batch).requires_grad_()
         clean = task_loss(view.logits(batch, nothing), batch)
         (gradient,) = torch.autograd.grad(clean, nothing, retain_graph=True)

@@ -43,7 +43,7 @@ class FreeLB(GradientMethod):
 
     def accumulate(self, view: ModelView, batch: Batch, engine: Engine, weight: float) -> Logs:
         """Add the mean gradient over the steps. The last backward alone synchronises processes."""
-        ball, step_size = L2Ball(view.size(self.radius) or inf), view.size(self.step_size)
+        ball, step_size = L2Ball(view.size(self.radius) or inf, parts=batch.segments), view.size(self.step_size)
         delta = ball_uniform(batch, view.zeros(batch), view.size(self.noise), "start")
         losses: list[Tensor] = []
         for step in range(self.steps):

@@ -114,13 +114,12 @@ class MAT(Method):
 
         delta = mean = view.size(self.noise, "linf") * normal(batch, view.zeros(batch), "start")
         for k in range(self.delta_samples):
-            delta = rescale_linf(
-                delta + step_size * unit_linf(gradient_of(harm, delta), "sentence"), radius, "sentence"
-            )
+            step = step_size * unit_linf(gradient_of(harm, delta), "sentence", batch.segments)
+            delta = rescale_linf(delta + step, radius, "sentence", batch.segments)
             if self.noise_ratio:
                 delta = delta + sqrt(2 * step_size) * step_size * self.noise_ratio * normal(batch, delta, f"delta {k}")
                 if self.variant == "paper":
-                    delta = rescale_linf(delta, radius, "sentence")
+                    delta = rescale_linf(delta, radius, "sentence", batch.segments)
             mean = torch.lerp(mean, delta, 1 - self.mean_momentum)
         return mean
 

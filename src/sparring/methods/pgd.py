@@ -40,7 +40,7 @@ class PGD(LossMethod):
 
     def losses(self, view: ModelView, batch: Batch) -> dict[str, Tensor]:
         """The task loss at the perturbation found."""
-        ball = L2Ball(view.size(self.radius))
+        ball = L2Ball(view.size(self.radius), parts=batch.segments)
 
         def harm(delta: Tensor) -> Tensor:
             return task_loss(view.probe(batch, delta), batch, "sum")

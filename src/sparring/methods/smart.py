@@ -99,7 +99,7 @@ class SMART(GradientMethod):
             if released:
                 delta = unit_linf(delta + step_size * g, "token")  # called a projection there; no radius enters
             else:
-                delta = ball.project(delta + step_size * unit_linf(g, "sentence"))
+                delta = ball.project(delta + step_size * unit_linf(g, "sentence", batch.segments))
         return delta
 
     def _teacher_logits(self, view: ModelView, batch: Batch, engine: Engine) -> Tensor:

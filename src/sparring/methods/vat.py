@@ -51,8 +51,8 @@ class VAT(LossMethod):
         def harm(delta: Tensor) -> Tensor:
             return kl(reference, view.probe(batch, delta), "sum")
 
-        d = unit_l2(normal(batch, view.zeros(batch), "start"), "sentence")
+        d = unit_l2(normal(batch, view.zeros(batch), "start"), "sentence", batch.segments)
         for _ in range(self.power_steps):
-            d = unit_l2(gradient_of(harm, probe_size * d), "sentence")
+            d = unit_l2(gradient_of(harm, probe_size * d), "sentence", batch.segments)
         adversarial = view.logits(batch, view.size(self.radius) * d)
         return {"task": task_loss(clean, batch), "smooth": self.weight * kl(clean.detach(), adversarial)}

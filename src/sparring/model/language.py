@@ -45,8 +45,10 @@ def new_language_model(
         become the tokenizer's.
     Raises SettingError for a family or size that does not exist, ModelError for a config that cannot be used.
     """
+    made: Any = None if config else shape_of(objective, family, size, length)
     _check_objective(objective, tokenizer)
-    made = _read_config(config, objective, tokenizer, length) if config else _shape(objective, family, size, length)
+    if config:
+        made = _read_config(config, objective, tokenizer, length)
     for name, value in _of_tokenizer(tokenizer).items():
         setattr(made, name, value)
     made.use_cache = False
@@ -111,9 +113,11 @@ def load_language_model(
     return model, notes
 
 
-def _shape(objective: Objective, family: str | None, size: str, length: int) -> Any:
+def shape_of(objective: Objective, family: str | None, size: str, length: int) -> Any:
+    """The config of a family and size, before it knows a tokenizer; SettingError for one that there is not."""
     from transformers import BertConfig, GPT2Config, RobertaConfig
 
+    _check_known(objective)
     known = FAMILIES[objective]
     if family is not None and family not in known:
         other = next((o for o, names in FAMILIES.items() if family in names), None)
@@ -217,9 +221,13 @@ def _check_architecture(config: Any, objective: Objective, name: str) -> None:
     )
 
 
-def _check_objective(objective: str, tokenizer: Any) -> None:
+def _check_known(objective: str) -> None:
     if objective not in FAMILIES:
         raise SettingError(f"objective {objective!r} is unknown; {nearest(objective, FAMILIES)}")
+
+
+def _check_objective(objective: str, tokenizer: Any) -> None:
+    _check_known(objective)
     if objective == "mlm" and tokenizer.mask_token_id is None:
         raise ModelError(
             "objective mlm needs a tokenizer with a mask token, and this one has none; use that of a masked language "

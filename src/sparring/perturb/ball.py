@@ -1,13 +1,14 @@
 """Norm balls a perturbation lives in: which way is up, and how to come back inside.
 
 Every tensor is (batch, length, hidden). A norm is taken per token (over hidden) or per sentence (over length and
-hidden). Perturbations are zero on padding, so padding never enters a norm. A row of packed documents is one
-sentence: its norm is over all of them, and over the few places at its end that no document fills.
+hidden). Perturbations are zero on padding, so padding never enters a norm. Each document of a packed row is a sentence
+of its own where `parts` says which tokens are whose: (B, L) numbers, as `Batch.segments` has them.
 """
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 Scope = Literal["token", "sentence"]
@@ -33,14 +34,15 @@ class L2Ball:
 
     radius: float
     per: Scope = "sentence"
+    parts: Tensor | None = None
 
     def direction(self, gradient: Tensor) -> Tensor:
         """gradient / |gradient|_2."""
-        return unit_l2(gradient, self.per)
+        return unit_l2(gradient, self.per, self.parts)
 
     def project(self, delta: Tensor) -> Tensor:
         """Shorten what is too long."""
-        size = delta.norm(dim=_AXES[self.per], keepdim=True)
+        size = _length(delta, self.per, self.parts)
         return delta * (self.radius / size.clamp(min=_TINY)).clamp(max=1.0)
 
 
@@ -59,18 +61,36 @@ class LinfBall:
         return delta.clamp(-self.radius, self.radius)
 
 
-def unit_l2(x: Tensor, per: Scope) -> Tensor:
+def unit_l2(x: Tensor, per: Scope, parts: Tensor | None = None) -> Tensor:
     """x / |x|_2; zero stays zero. Divides by the largest entry first, so tiny gradients neither vanish nor overflow."""
-    x = unit_linf(x, per)
-    return x / x.norm(dim=_AXES[per], keepdim=True).clamp(min=0.5)  # the norm is 0, or at least 1 by construction
+    x = unit_linf(x, per, parts)
+    return x / _length(x, per, parts).clamp(min=0.5)  # the norm is 0, or at least 1 by construction
 
 
-def unit_linf(x: Tensor, per: Scope) -> Tensor:
+def unit_linf(x: Tensor, per: Scope, parts: Tensor | None = None) -> Tensor:
     """x / |x|_inf, the gradient scaled so that its largest entry is one (not its sign); zero stays zero."""
-    return x / x.abs().amax(dim=_AXES[per], keepdim=True).clamp(min=_TINY)
+    return x / _largest(x, per, parts).clamp(min=_TINY)
 
 
-def rescale_linf(x: Tensor, radius: float, per: Scope) -> Tensor:
+def rescale_linf(x: Tensor, radius: float, per: Scope, parts: Tensor | None = None) -> Tensor:
     """x shrunk as a whole until its largest entry is at most `radius`: keeps the direction, unlike a clip."""
-    largest = x.abs().amax(dim=_AXES[per], keepdim=True)
-    return x * (radius / largest.clamp(min=_TINY)).clamp(max=1.0)
+    return x * (radius / _largest(x, per, parts).clamp(min=_TINY)).clamp(max=1.0)
+
+
+def _largest(x: Tensor, per: Scope, parts: Tensor | None) -> Tensor:
+    """|x|_inf of the token or sentence that each token belongs to, (B, 1 or L, 1)."""
+    if per == "token" or parts is None:
+        return x.abs().amax(dim=_AXES[per], keepdim=True)
+    return torch.where(together(parts), x.abs().amax(-1).unsqueeze(1), 0.0).amax(-1, keepdim=True)
+
+
+def _length(x: Tensor, per: Scope, parts: Tensor | None) -> Tensor:
+    """|x|_2 of the token or sentence that each token belongs to, (B, 1 or L, 1)."""
+    if per == "token" or parts is None:
+        return x.norm(dim=_AXES[per], keepdim=True)
+    return torch.where(together(parts), x.square().sum(-1).unsqueeze(1), 0.0).sum(-1, keepdim=True).sqrt()
+
+
+def together(parts: Tensor) -> Tensor:
+    """(B, L, L): whether two tokens are of one document. Sums over it have one order, on a GPU too."""
+    return parts.unsqueeze(2) == parts.unsqueeze(1)

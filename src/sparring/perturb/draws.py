@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.batch import Batch, make_key
+from .ball import together
 
 _ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 / golden ratio as a signed number: the usual Weyl step
 
@@ -71,7 +72,12 @@ def _mix32_(x: Tensor) -> Tensor:
 def ball_uniform(batch: Batch, like: Tensor, size: float, name: str) -> Tensor:
     """U(-1, 1) * size / sqrt(n D), n the sentence's own perturbable tokens: an L2 norm of about size / sqrt(3).
 
-    With the padded length in place of n the draw would depend on the other sentences of the batch.
+    With the padded length in place of n the draw would depend on the other sentences of the batch. Each document of a
+    packed row counts its own.
     """
-    entries = batch.perturbable.sum(1).clamp(min=1) * like.shape[-1]
-    return uniform(batch, like, name) * (size / entries.to(like.dtype).sqrt()).reshape(-1, 1, 1)
+    if batch.segments is None:
+        tokens = batch.perturbable.sum(1, keepdim=True)
+    else:
+        tokens = (together(batch.segments) & batch.perturbable.unsqueeze(1)).sum(-1)
+    entries = tokens.clamp(min=1) * like.shape[-1]
+    return uniform(batch, like, name) * (size / entries.to(like.dtype).sqrt()).unsqueeze(-1)

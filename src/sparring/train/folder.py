@@ -12,6 +12,8 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,15 @@ def reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         raise error
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """RunError for what goes wrong when the first files of a run are written."""
+    try:
+        yield
+    except WRITE_ERRORS as error:
+        raise RunError(f"cannot write to {folder}: {reason(error)}; make room, or choose another --output") from error
 
 
 def check_free(folder: Path) -> None:

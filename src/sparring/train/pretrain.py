@@ -26,12 +26,13 @@ from ..data.packing import Lanes
 from ..data.vocabulary import train_tokenizer
 from ..errors import DataError, RunError, SettingError
 from ..methods import method
+from ..methods.base import Method
 from ..model import world
-from ..model.language import FAMILIES, load_language_model, new_language_model
+from ..model.language import FAMILIES, load_language_model, new_language_model, shape_of
 from ..model.load import load_tokenizer, longest_text
 from ..settings import parse
 from . import folder as run_folder
-from .curriculum import first_step_after
+from .curriculum import Curriculum, first_step_after
 from .curve import draw_curve
 from .follow_up import FollowUp
 from .held_out import HeldOut, held_out_batches
@@ -48,7 +49,7 @@ from .job import (
 )
 from .layers import freeze_embeddings
 from .pretrain_options import TRAINED, Pretrain, plain_share
-from .sharded import shard
+from .sharded import check_processes, shard
 from .stream import Stream, lanes_of
 from .trainer import AdversarialTrainer
 
@@ -115,11 +116,14 @@ def pretrain(
     if not trained_by.tokens:
         raise SettingError(f"method {trained_by.name} works on sentences, and in pre-training tokens are scored")
     MaskingRate.parse(settings.masking)
+    _check_parts(settings, trained_by)
     follow_up = FollowUp.of(settings)
     text = open_text(settings)
-    for note in text.train.notes:
+    for note in (*text.train.notes, *([] if resume else _without_effect(settings))):
         report(note)
     tokenizer = _tokenizer(settings, text.train, output if resume else None, report, progress)
+    told = Told(text, report)
+    told.now()
     set_seed(settings.seed)
     model = _model(settings, tokenizer, report)
     follow_up.check(model, tokenizer)
@@ -149,7 +153,7 @@ def pretrain(
             perturb_special=settings.perturb_special,
             layer_decay=settings.layer_decay,
             stream=stream,
-            callbacks=[StepLog(output / run_folder.LOG), *callbacks],
+            callbacks=[StepLog(output / run_folder.LOG), told, *callbacks],
         )
         trainer.remove_callback(PrinterCallback)
         if trainer.engine.view.packing is None:
@@ -159,7 +163,8 @@ def pretrain(
         held_out = HeldOut(trainer, _held_out(settings, text, tokenizer, report), _every(settings))
         trainer.add_callback(held_out)
         if not resume and world.rank() == 0:
-            tokenizer.save_pretrained(str(output / TOKENIZER))
+            with run_folder.writing(output):
+                tokenizer.save_pretrained(str(output / TOKENIZER))
             run_folder.write_yaml(
                 output / run_folder.RUN, _description(settings, precision, trained_by.settings(), text)
             )
@@ -177,7 +182,7 @@ def pretrain(
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
         **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
-        "corrupt_lines": _corrupt(text, report),
+        "corrupt_lines": told.in_all(),
         **held_out.final(),
         **follow_up.scores(trainer, tokenizer, text.held_out, report, progress),
     }
@@ -200,6 +205,33 @@ def pretrain(
 
 
 # what a run is made of
+
+
+def _check_parts(settings: Pretrain, trained_by: Method) -> None:
+    """What can be refused before a tokenizer is trained, which takes long."""
+    if settings.model is None and settings.model_config is None:
+        shape_of(settings.objective, settings.family, settings.size or "mini", settings.length)
+    if settings.fsdp:
+        check_processes(world.announced_size())
+    Curriculum(start=plain_share(settings.curriculum), ramp=settings.weight_ramp).check(trained_by)
+
+
+def _without_effect(settings: Pretrain) -> list[str]:
+    """Settings that were given and change nothing."""
+    plain, found = Pretrain(), []
+    if settings.objective == "clm":
+        found += [name for name in ("masking", "masking_unit") if getattr(settings, name) != getattr(plain, name)]
+    trained = settings.model is None and settings.tokenizer in (None, *TRAINED)
+    if not trained:
+        found += [name for name in ("vocab", "lower") if getattr(settings, name) != getattr(plain, name)]
+    if settings.method == "standard":
+        found += ["curriculum"] if plain_share(settings.curriculum) else []
+    said = [f"--{name.replace('_', '-')} changes nothing here" for name in found]
+    left = 1 - plain_share(settings.curriculum)
+    if settings.weight_ramp > left:
+        share = left / settings.weight_ramp
+        said.append(f"the method's weight rises to {share:.0%} of its setting: the run ends before it is up")
+    return said
 
 
 def _tokenizer(settings: Pretrain, corpus: Corpus, run: Path | None, report: Report, progress: Progress) -> Any:
@@ -373,12 +405,33 @@ def _stopped(where: str, output: Path) -> str:
     )
 
 
-def _corrupt(text: Text, report: Report) -> dict[str, Any]:
-    """How many lines of the corpus were left out, and the first of them; those of a held-out corpus are reported."""
-    named = [(text.train, "the corpus")]
-    if text.held_out is not None and text.held_out.origin != text.train.origin:
-        named.append((text.held_out, "the held-out corpus"))
-    for corpus, what in named:
-        if corpus.bad_count:
-            report(f"{corpus.bad_count} corrupt lines of {what} were skipped, the first: {corpus.bad_lines[0]}")
-    return {"count": text.train.bad_count, "first": [str(line) for line in text.train.bad_lines]}
+class Told(TrainerCallback):  # type: ignore[misc]
+    """Says once, as soon as it is known, that lines of the text are corrupt, and at the end how many there were."""
+
+    def __init__(self, text: Text, report: Report) -> None:
+        self.text, self.report, self.said = text, report, False
+
+    def on_step_end(self, *args: Any, **given: Any) -> None:
+        """Whether the text that was read so far had some."""
+        self.now()
+
+    def now(self) -> None:
+        """Name the first ones, once."""
+        if self.said or not (corpus := self.text.train).bad_count:
+            return
+        self.said = True
+        self.report(f"corrupt lines of the corpus are skipped, {corpus.bad_count} so far; the first:")
+        for line in corpus.bad_lines:
+            self.report(f"  {line}")
+
+    def in_all(self) -> dict[str, Any]:
+        """How many lines of the corpus were left out, and the first of them; a held-out corpus's are reported."""
+        named = [(self.text.train, "the corpus")]
+        if self.text.held_out is not None and self.text.held_out.origin != self.text.train.origin:
+            named.append((self.text.held_out, "the held-out corpus"))
+        for corpus, what in named:
+            if corpus.bad_count:
+                self.report(
+                    f"{corpus.bad_count} corrupt lines of {what} were skipped, the first: {corpus.bad_lines[0]}"
+                )
+        return {"count": self.text.train.bad_count, "first": [str(line) for line in self.text.train.bad_lines]}

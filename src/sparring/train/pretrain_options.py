@@ -36,7 +36,7 @@ class Pretrain:
         None, "entries of a tokenizer that is trained on the corpus; default: 8000, for the demo 1500", low=1
     )
     lower: bool = setting(True, "whether a wordpiece tokenizer that is trained lower-cases the text")
-    length: int = setting(128, "tokens of a block; documents are packed to this length", low=8)
+    length: int = setting(128, "tokens of a block; documents are packed to this length", low=16)
     method: str = setting("standard", "training method; see `sparring methods`")
     preset: Literal["default", "printed"] = setting("default", "default acts; printed: the paper's constants")
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -15,8 +15,15 @@ from torch.distributed.tensor import DTensor
 from ..errors import RunError, SettingError
 from ..model import world
 from ..model.view import transformer_layers
+from . import folder as run_folder
 
 START = ".start"  # the model before it is sharded, for a moment
+
+
+def check_processes(number: int) -> None:
+    """SettingError for a single one."""
+    if number == 1:
+        raise SettingError("fsdp shards a model over processes, and there is one; start several with torchrun")
 
 
 def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
@@ -26,12 +33,12 @@ def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
     """
     from transformers.distributed import DistributedConfig
 
-    if world.size() == 1:
-        raise SettingError("fsdp shards a model over processes, and there is one; start several with torchrun")
+    check_processes(world.size())
     source = Path(checkpoint) if checkpoint else run / START
     if not checkpoint:
         if world.rank() == 0:
-            model.save_pretrained(str(source))  # type: ignore[operator]
+            with run_folder.writing(run):
+                model.save_pretrained(str(source))  # type: ignore[operator]
         world.wait()
     layers = transformer_layers(model)
     name = next(name for name, module in model.named_modules() if module is layers)
