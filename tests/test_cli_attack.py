@@ -296,8 +296,9 @@ def test_rows_that_cannot_be_attacked_are_named(place, tmp_path, capsys, rows, c
 def test_a_victim_that_is_always_wrong_is_no_success_and_is_said_so(place, tmp_path, capsys):
     path = write(tmp_path / "swapped.csv", [(text, "neg" if label == "pos" else "pos") for text, label in ROWS])
     code, out, err = attack(place, tmp_path / "o", "--recipe", "deepwordbug", "--data", path, capsys=capsys)
-    assert code in (0, 2) and "Traceback" not in err + out and "nan" not in out.lower()
+    assert code == 0 and "Traceback" not in err + out and "nan" not in out.lower()
     assert "no correctly classified example" in err + out
+    assert "no correctly classified example" in (tmp_path / "o" / "report.html").read_text()
 
 
 def test_a_victim_that_has_diverged_is_one_message(place, tmp_path, capsys):
