@@ -24,10 +24,20 @@ Size = float | str
 
 
 def setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, above: float | None = None
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    number: bool = False,
 ) -> Any:
-    """A dataclass field with a help text (state the unit) and its range: low <= value <= high, value > above."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
+    """A dataclass field with a help text (state the unit) and its range: low <= value <= high, value > above.
+
+    number: a text that may spell a number, which a settings file then gives as one.
+    """
+    known = {"help": help, "low": low, "high": high, "above": above, "number": number}
+    return dataclasses.field(default=default, metadata=known)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -104,12 +114,13 @@ def parse(cls: type[T], values: Mapping[str, Any], *, base: T | None = None) -> 
     """
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    spelt = {f.name for f in dataclasses.fields(cls) if f.metadata.get("number")}  # type: ignore[arg-type]
     typed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names:
             raise SettingError(f"{cls.__name__} has no setting '{name}'; {nearest(name, names)}")
         typed[name] = _typed(value, hints[name]) if isinstance(value, str) else value
-        if hints[name] is str and isinstance(value, int | float) and not isinstance(value, bool):
+        if name in spelt and isinstance(value, int | float) and not isinstance(value, bool):
             typed[name] = str(value)  # `curriculum: 0.3` of a file is the same as on the command line
         if isinstance(typed[name], int) and not isinstance(typed[name], bool) and hints[name] in (float, Size):
             try:

@@ -105,6 +105,7 @@ def test_resuming_a_finished_attack_asks_the_victim_nothing(job, tmp_path, capfd
     small = [*job, "--output", tmp_path / "out", "--examples", "40"]
     assert run(*small) == 0
     before = (tmp_path / "out" / "deepwordbug.jsonl").read_bytes()
+    (tmp_path / "out" / "results.json").unlink()  # whose cost would be kept
     assert run(*small, "--resume") == 0
     assert (tmp_path / "out" / "deepwordbug.jsonl").read_bytes() == before
     assert json.loads((tmp_path / "out" / "results.json").read_text())["attacks"][0]["service_answers"] == {}

@@ -260,10 +260,13 @@ def test_jobs_that_make_no_sense_are_refused_before_anything_is_written(place, t
 
 def test_an_output_that_is_in_use_is_not_written_over(place, tmp_path):
     given = job(place, tmp_path / "out", examples=4)
-    attack_job(given)
+    (before,) = attack_job(given)["victims"]
     with pytest.raises(RunError, match=r"exists already.*--resume"):
         attack_job(given)
-    assert attack_job(replace(given, resume=True))["victims"][0]["attacks"][0]["resumed_after"] == 4
+    lines = (tmp_path / "out" / "pwws.jsonl").stat()
+    (after,) = attack_job(replace(given, resume=True))["victims"]
+    assert (tmp_path / "out" / "pwws.jsonl").stat().st_mtime_ns == lines.st_mtime_ns
+    assert after["attacks"] == before["attacks"] and after["attacks"][0]["resumed_after"] == 0
 
 
 def test_results_of_another_recipe_are_not_written_over(place, tmp_path):
@@ -285,6 +288,11 @@ def test_going_on_keeps_what_other_attacks_found_and_what_all_of_them_cost(place
     assert after["worst_case"] is not None and after["attacks"][1]["resumed_after"] == 0
     for key in ("seconds", "service_seconds", "service_answers"):
         assert after["attacks"][0][key] == before["attacks"][0][key], key
+    (tmp_path / "mine.csv").write_text("text,label\na bad book,neg\n")
+    scored = replace(given, output=tmp_path / "t", transfer=(tmp_path / "mine.csv",))
+    attack_job(scored)
+    with pytest.raises(RunError, match=r"results of .*mine\.csv; go on with --resume --recipe pwws --transfer .*mine"):
+        attack_job(replace(scored, transfer=(), resume=True))
     (tmp_path / "out" / "results.json").write_text("[]")
     with pytest.raises(RunError, match=r"results\.json cannot be read.*remove it"):
         attack_job(replace(given, resume=True))

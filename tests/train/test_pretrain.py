@@ -537,12 +537,18 @@ def test_settings_that_change_nothing_are_named(folder, run, tmp_path):
     given = {"steps": 2, "method": "alum", "curriculum": "0.5", "weight_ramp": 1.0}
     pretrain(texts.settings(folder, tmp_path / "on", **given), report=said.append)
     assert "the method's weight rises to 50% of its setting: the run ends before it is up" in said
+    said.clear()
+    given |= {"curriculum": "0.8", "weight_ramp": 0.2}
+    pretrain(texts.settings(folder, tmp_path / "up", **given), report=said.append)
+    assert not any("weight rises" in line for line in said)
 
 
 def test_a_number_in_a_settings_file_is_as_good_as_its_text():
     assert parse(Pretrain, {"curriculum": 0.3, "masking": 0.2}) == Pretrain(curriculum="0.3", masking="0.2")
     with pytest.raises(SettingError, match="it must be a text"):
         parse(Pretrain, {"curriculum": True})
+    with pytest.raises(SettingError, match="it must be a text"):
+        parse(Pretrain, {"output": 20240501})
 
 
 def test_a_minimal_pair_that_is_too_long_is_named_before_anything_is_written(folder, tmp_path):

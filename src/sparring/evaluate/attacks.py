@@ -36,7 +36,8 @@ from .run import run_examples
 RESULTS, REPORT = "results.json", "report.html"
 SAME_TEMPERATURE = 0.01
 """Relative difference below which two fits to the same rows are one: batches of other sizes change the last bits."""
-_COST = ("seconds", "service_seconds", "service_answers")
+_COST = ("seconds", "service_seconds", "service_answers", "resumed_after")
+"""What an entry keeps when a later call finds nothing left to do; `resumed_after`: rows that the seconds leave out."""
 Progress = Callable[[str, int, int, int], None]
 """Called with (what is going on, examples done, all of them, broken ones)."""
 
@@ -138,7 +139,7 @@ def _attack_victim(
     for title, recipe, temperature in runs:
         settings = {"seed": job.seed, "budget": job.budget, "temperature": temperature}
         kept_by[title] = Record(folder, title, {**head, **recipe.bound(victim).identity(), **settings})
-    earlier = {entry["title"]: entry for entry in _earlier(folder)}
+    earlier = {entry["title"]: entry for entry in _earlier(folder)["attacks"]}
     begun = {title: len(_begun(kept, job.resume)) for title, kept in kept_by.items()}
     world.wait()  # before any process writes what another would take for an earlier call's
     for title, recipe, temperature in sorted(runs, key=lambda run: job.recipes.index(run[1])):
@@ -190,27 +191,34 @@ def _attack_victim(
 
 def _check_may_go_on(job: AttackJob, folders: Sequence[Path], there: Path) -> None:
     """RunError where results would be written over: without --resume any, with it those of attacks not named now."""
-    done = list(dict.fromkeys(entry["title"] for folder in folders for entry in _earlier(folder)))
+    known = [_earlier(folder) for folder in folders]
+    done = list(dict.fromkeys(entry["title"] for found in known for entry in found["attacks"]))
     named = {recipe.name + end for recipe in job.recipes for end in ("", ".calibrated" if job.calibrated else "")}
+    files = list(dict.fromkeys(entry["file"] for found in known for entry in found["transfer"]))
     lost = [title for title in done if title not in named]
+    lost += [file for file in files if file not in map(str, job.transfer)]
     if job.resume and not lost:
         return
     way_out = "go on with --resume"
     if lost:
         every = dict.fromkeys([title.removesuffix(".calibrated") for title in done] + [r.name for r in job.recipes])
         calibrated = " --calibrated" if any(title.endswith(".calibrated") for title in done) else ""
-        way_out = f"it has results of {', '.join(lost)}; go on with --resume --recipe {','.join(every)}{calibrated}"
+        transfer = "".join(f" --transfer {file}" for file in dict.fromkeys([*files, *map(str, job.transfer)]))
+        way_out = (
+            f"it has results of {', '.join(lost)}; go on with --resume --recipe {','.join(every)}{calibrated}{transfer}"
+        )
     raise RunError(f"{there} exists already; {way_out}, or choose another --output")
 
 
-def _earlier(folder: Path) -> list[dict[str, Any]]:
-    """Entries of the attacks in results.json, where there is one that can be read."""
+def _earlier(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The attacks and the transfer that results.json has, where there is one."""
     path = folder / RESULTS
     if not path.is_file():
-        return []
+        return {"attacks": [], "transfer": []}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["attacks"]
-        return [entry for entry in found if isinstance(entry["title"], str)]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        attacks = [{"title": str(entry["title"]), **entry} for entry in found["attacks"]]
+        return {"attacks": attacks, "transfer": [{"file": str(entry["file"])} for entry in found["transfer"]]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}); remove it to go on, or choose another --output") from error
 

@@ -21,7 +21,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
-from ..errors import RunError
+from ..errors import RunError, SparringError
 from ..settings import read_yaml
 from .versions import versions as versions
 
@@ -44,7 +44,9 @@ def writing(folder: Path) -> Iterator[None]:
     """RunError for what goes wrong when the first files of a run are written."""
     try:
         yield
-    except WRITE_ERRORS as error:
+    except SparringError:
+        raise
+    except Exception as error:  # of tokenizers too, whose errors have no name of their own
         raise RunError(f"cannot write to {folder}: {reason(error)}; make room, or choose another --output") from error
 
 

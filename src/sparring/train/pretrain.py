@@ -228,7 +228,7 @@ def _without_effect(settings: Pretrain) -> list[str]:
         found += ["curriculum"] if plain_share(settings.curriculum) else []
     said = [f"--{name.replace('_', '-')} changes nothing here" for name in found]
     left = 1 - plain_share(settings.curriculum)
-    if settings.weight_ramp > left:
+    if settings.weight_ramp > left + 1e-9:
         share = left / settings.weight_ramp
         said.append(f"the method's weight rises to {share:.0%} of its setting: the run ends before it is up")
     return said

@@ -41,13 +41,15 @@ class Pretrain:
     preset: Literal["default", "printed"] = setting("default", "default acts; printed: the paper's constants")
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     curriculum: str = setting(
-        "none", "plain training first: none, half, or a share of the steps; the adversary enters after it"
+        "none", "plain training first: none, half, or a share of the steps; the adversary enters after it", number=True
     )
     weight_ramp: float = setting(
         0.0, "share of the steps over which the method's weight rises once the adversary is in", low=0, high=1
     )
     perturb_special: bool = setting(True, "whether [CLS], [SEP] and the like may be perturbed")
-    masking: str = setting("0.15", "share of tokens masked, or a ramp such as 0.05:0.25 or 0.05:0.25:5 (stairs)")
+    masking: str = setting(
+        "0.15", "share of tokens masked, or a ramp such as 0.05:0.25 or 0.05:0.25:5 (stairs)", number=True
+    )
     masking_unit: Literal["token", "word", "span"] = setting("token", "what is masked as a whole: token, word or span")
     steps: int = setting(10_000, "optimiser steps", low=1)
     batch_size: int = setting(32, "blocks a micro-batch on each process", low=1)
