@@ -124,8 +124,8 @@ MUTATIONS = (
     Mutation(
         "a norm over the row where one over each packed document belongs",
         "perturb/ball.py",
-        "parts.unsqueeze(2) == parts.unsqueeze(1)",
-        "(parts.unsqueeze(2) == parts.unsqueeze(1)) | True",
+        "torch.where(same_document(parts), x.square()",
+        "torch.where(same_document(parts) | True, x.square()",
         "train/test_pretrain.py::test_a_norm_is_one_of_a_document_and_not_of_the_row_that_it_is_packed_in",
     ),
     # training methods

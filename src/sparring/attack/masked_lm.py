@@ -19,7 +19,7 @@ from ..model.load import fast_bf16, first_line, load_tokenizer, longest_text
 from ..model.view import evaluating
 from .batching import attended, batches, filled
 from .engine import Service
-from .records import fingerprint
+from .records import weights_digest
 from .resources import find
 from .text import encodable
 
@@ -116,7 +116,7 @@ class MaskedLM:
                 f"{len(report['missing_keys']) - 1} more; {_WAY_OUT}"
             )
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        known = {"name": Path(where).name, "digest": fingerprint(where).rsplit(" ", 1)[1]}
+        known = {"name": Path(where).name, "digest": weights_digest(where)}
         return cls(model, tokenizer, **known | settings)
 
     def at(self, half: bool) -> "MaskedLM":

@@ -137,7 +137,12 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def fingerprint(name: str) -> str:
-    """What the weights of a victim are: its name, and a hash over the ends of its weights files."""
+    """What the weights of a victim are: its name, and their hash."""
+    return f"{name} {weights_digest(name)}"
+
+
+def weights_digest(name: str) -> str:
+    """A hash (16 hexadecimal digits) over the ends of a folder's weights files."""
     digest = hashlib.sha256()
     for path in sorted([*Path(name).glob("*.safetensors"), *Path(name).glob(MIXTURE)]):
         size = path.stat().st_size
@@ -146,4 +151,4 @@ def fingerprint(name: str) -> str:
             digest.update(file.read(1 << 20))
             file.seek(max(0, size - (1 << 20)))
             digest.update(file.read())
-    return f"{name} {digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ from ..model.view import evaluating
 from .constrain import Constraint
 from .engine import Ask, Search, Service
 from .masked_lm import padded, plain_ids
-from .records import fingerprint
+from .records import weights_digest
 from .resources import find
 from .text import Text
 
@@ -116,7 +116,7 @@ class Encoder:
             ) from error
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         name = "MiniLM (all-MiniLM-L6-v2)" if _is_packaged(where) else Path(where).name
-        known = {"name": name, "digest": fingerprint(where).rsplit(" ", 1)[1]}
+        known = {"name": name, "digest": weights_digest(where)}
         return cls(model, tokenizer, **known | settings)
 
     def answer(self, items: Sequence[str]) -> list[np.ndarray]:

@@ -124,7 +124,7 @@ class Neighbours:
                 return cls.from_table(name, table)
             if path.suffix == ".npz" and _is_ours(path):
                 return cls._load(path, name)
-        except (RecursionError, KeyError, *UNREADABLE) as error:
+        except (KeyError, *UNREADABLE) as error:
             raise DataError(f"cannot read {path}: {error}") from error
         return cls.from_vectors(name, *read_vectors(path, **settings))
 

@@ -141,6 +141,11 @@ class Batch:
         return replace(self, inputs=inputs, **parts)
 
 
+def same_document(segments: Tensor) -> Tensor:
+    """(B, L, L) bool: whether two tokens of a row are of one document; padding is one of its own."""
+    return segments.unsqueeze(2) == segments.unsqueeze(1)
+
+
 def document_starts(segments: Tensor) -> Tensor:
     """(B, L) bool: the first token of each document of a row; also of its padding."""
     starts = torch.ones_like(segments, dtype=torch.bool)

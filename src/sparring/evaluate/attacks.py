@@ -217,7 +217,7 @@ def _earlier(folder: Path) -> dict[str, list[dict[str, Any]]]:
         return {"attacks": [], "transfer": []}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        attacks = [{"title": str(entry["title"]), **entry} for entry in found["attacks"]]
+        attacks = [{**entry, "title": str(entry["title"])} for entry in found["attacks"]]
         return {"attacks": attacks, "transfer": [{"file": str(entry["file"])} for entry in found["transfer"]]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}); remove it to go on, or choose another --output") from error

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..data.batch import document_starts
+from ..data.batch import document_starts, same_document
 
 Way = Literal["positions", "mask", "causal_mask"]
 """How a model is told where documents begin.
@@ -40,7 +40,7 @@ def packed_inputs(model: nn.Module, way: Way, segments: Tensor) -> dict[str, Any
     told: dict[str, Any] = {"position_ids": positions(segments, position_offset(model))}
     if way == "positions":
         return told | {"attention_mask": None, "use_cache": False}
-    allowed = segments.unsqueeze(2) == segments.unsqueeze(1)  # padding sees padding: a row without a key would be NaN
+    allowed = same_document(segments)  # padding sees padding: a row without a key would be NaN
     if way == "causal_mask":
         allowed = allowed.tril()
     config: Any = model.config

@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ..data.batch import same_document
+
 Scope = Literal["token", "sentence"]
 _AXES: dict[str, tuple[int, ...]] = {"token": (-1,), "sentence": (-2, -1)}
 _TINY = 1e-30  # below any gradient worth the name; keeps 0 / 0 from being NaN; never a hyper-parameter
@@ -81,16 +83,11 @@ def _largest(x: Tensor, per: Scope, parts: Tensor | None) -> Tensor:
     """|x|_inf of the token or sentence that each token belongs to, (B, 1 or L, 1)."""
     if per == "token" or parts is None:
         return x.abs().amax(dim=_AXES[per], keepdim=True)
-    return torch.where(together(parts), x.abs().amax(-1).unsqueeze(1), 0.0).amax(-1, keepdim=True)
+    return torch.where(same_document(parts), x.abs().amax(-1).unsqueeze(1), 0.0).amax(-1, keepdim=True)
 
 
 def _length(x: Tensor, per: Scope, parts: Tensor | None) -> Tensor:
     """|x|_2 of the token or sentence that each token belongs to, (B, 1 or L, 1)."""
     if per == "token" or parts is None:
         return x.norm(dim=_AXES[per], keepdim=True)
-    return torch.where(together(parts), x.square().sum(-1).unsqueeze(1), 0.0).sum(-1, keepdim=True).sqrt()
-
-
-def together(parts: Tensor) -> Tensor:
-    """(B, L, L): whether two tokens are of one document. Sums over it have one order, on a GPU too."""
-    return parts.unsqueeze(2) == parts.unsqueeze(1)
+    return torch.where(same_document(parts), x.square().sum(-1).unsqueeze(1), 0.0).sum(-1, keepdim=True).sqrt()

@@ -10,8 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..data.batch import Batch, make_key
-from .ball import together
+from ..data.batch import Batch, make_key, same_document
 
 _ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 / golden ratio as a signed number: the usual Weyl step
 
@@ -78,6 +77,6 @@ def ball_uniform(batch: Batch, like: Tensor, size: float, name: str) -> Tensor:
     if batch.segments is None:
         tokens = batch.perturbable.sum(1, keepdim=True)
     else:
-        tokens = (together(batch.segments) & batch.perturbable.unsqueeze(1)).sum(-1)
+        tokens = (same_document(batch.segments) & batch.perturbable.unsqueeze(1)).sum(-1)
     entries = tokens.clamp(min=1) * like.shape[-1]
     return uniform(batch, like, name) * (size / entries.to(like.dtype).sqrt()).unsqueeze(-1)

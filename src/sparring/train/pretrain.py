@@ -218,16 +218,16 @@ def _check_parts(settings: Pretrain, trained_by: Method) -> None:
 
 def _without_effect(settings: Pretrain) -> list[str]:
     """Settings that were given and change nothing."""
-    plain, found = Pretrain(), []
+    plain, left = Pretrain(), 1 - plain_share(settings.curriculum)
+    idle: list[str] = []
     if settings.objective == "clm":
-        found += [name for name in ("masking", "masking_unit") if getattr(settings, name) != getattr(plain, name)]
-    trained = settings.model is None and settings.tokenizer in (None, *TRAINED)
-    if not trained:
-        found += [name for name in ("vocab", "lower") if getattr(settings, name) != getattr(plain, name)]
-    if settings.method == "standard":
-        found += ["curriculum"] if plain_share(settings.curriculum) else []
-    said = [f"--{name.replace('_', '-')} changes nothing here" for name in found]
-    left = 1 - plain_share(settings.curriculum)
+        idle += ["masking", "masking_unit"]
+    if settings.model is not None or settings.tokenizer not in (None, *TRAINED):
+        idle += ["vocab", "lower"]
+    given = [name for name in idle if getattr(settings, name) != getattr(plain, name)]
+    if settings.method == "standard" and left < 1:
+        given.append("curriculum")
+    said = [f"--{name.replace('_', '-')} changes nothing here" for name in given]
     if settings.weight_ramp > left + 1e-9:
         share = left / settings.weight_ramp
         said.append(f"the method's weight rises to {share:.0%} of its setting: the run ends before it is up")
