@@ -133,14 +133,6 @@ def test_an_original_close_to_the_border_is_asked_in_full_precision(temperature)
         assert ("good film",) not in victim.exact.items
 
 
-def test_clean_answers_of_a_victim_in_half_precision_are_all_in_full_precision():
-    """A victim that is overconfident errs by more than `doubt`, and no border tells."""
-    rows = [("fair film", 1), ("foul film", 1), ("good film", 1)]
-    victim = Coarse({"fair": 2.0, "foul": -2.0, "good": 50.0}, 6.0)
-    found = attack(victim, rows, recipe({})).outcomes
-    assert [o.predicted for o in found] == [1, 0, 1] and victim.exact.items == [(text,) for text, _ in rows]
-
-
 def test_a_victim_that_is_sure_of_the_original_is_doubted_by_as_much_more():
     """Its quick answer says that a text holds, by a margin of 4; in full precision it is broken."""
     weights = {"good": 50.0, "foul": -2.0}

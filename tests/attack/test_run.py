@@ -1,6 +1,7 @@
 """Whole attacks on victims that are known, and the arithmetic of their results."""
 
 import dataclasses
+import gc
 import json
 
 import numpy as np
@@ -15,7 +16,7 @@ from sparring.attack.recipe import Recipe
 from sparring.attack.run import Results
 from sparring.attack.search import by_deletion, greedy
 from sparring.data.load import Examples
-from sparring.errors import DataError, SettingError
+from sparring.errors import DataError, ModelError, SettingError
 
 VICTIM = {"good": 1.0, "great": 2.0, "bad": -1.0, "dull": -3.0, "fine": 0.4}
 WORDS = {"good": ["fine", "bad"], "great": ["good"], "bad": ["dull", "good"], "the": ["that"], "film": ["movie"]}
@@ -44,6 +45,26 @@ def recipe(*constraints, words=WORDS):
 @pytest.fixture(scope="module")
 def results():
     return attack(BagOfWords(VICTIM), ROWS, recipe(StopWords(), CountOfWords(2)))
+
+
+def test_the_garbage_collector_is_as_before_after_an_attack_and_after_one_that_fails():
+    seen = []
+
+    def said(texts):
+        seen.append(gc.get_freeze_count())
+        if len(seen) > 1:
+            raise RuntimeError("gone")
+        return [[1.0, 0.0]] * len(texts)
+
+    with pytest.raises(ModelError, match="gone"):
+        attack(said, ROWS, recipe())
+    assert min(seen) > 0 and gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        attack(BagOfWords(VICTIM), ROWS, recipe())
+        assert gc.get_freeze_count() > 0  # somebody else's wish
+    finally:
+        gc.unfreeze()
 
 
 def test_each_example_is_broken_or_held_or_was_wrong_before(results):

@@ -6,15 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from fakes import BagOfWords, Lexicon
+from fakes import BagOfWords, Lexicon, Scores
 from puppets import Linear, handset, random_model, wordpiece
 from torch import nn
 from transformers import AutoModelForMaskedLM
 
+from sparring.attack.engine import play
+from sparring.attack.game import Game
 from sparring.attack.recipe import Recipe
 from sparring.attack.run import AttackStopped, attack
 from sparring.attack.search import by_deletion, greedy
-from sparring.attack.victim import CallableVictim, ModelVictim, as_victim
+from sparring.attack.text import Text
+from sparring.attack.victim import SENTENCES, CallableVictim, ModelVictim, as_victim
 from sparring.errors import ModelError
 
 SINGLE = [("a good film!",), ("bad",), ("",), ("the plot of the book was not very good and dull",), ("x y z",), (" ",)]
@@ -82,6 +85,42 @@ def test_the_halved_model_is_a_copy_in_bfloat16_and_answers_nearly_the_same():
     assert made.fast is not made.model and next(made.fast.parameters()).dtype == torch.bfloat16
     assert next(made.model.parameters()).dtype == torch.float32
     assert np.abs(near - full).max() < 0.1
+
+
+def test_half_precision_is_doubted_by_four_times_its_error_on_a_few_sentences():
+    model, tokenizer = handset()
+    sharp = copy.deepcopy(model)
+    for name, weight in sharp.classifier.named_parameters():
+        weight.data *= {"weight": 300.0, "bias": 300.0}[name]
+    assert ModelVictim(model, tokenizer, half=False).doubt == ModelVictim(sharp, tokenizer, half=False).doubt == 1e-3
+    mild, sure = ModelVictim(model, tokenizer, half=True), ModelVictim(sharp, tokenizer, half=True)
+    off = np.stack(sure.quick.answer(SENTENCES)) - np.stack(sure.exact.answer(SENTENCES))
+    assert mild.doubt == 0.15 < sure.doubt == 4 * np.ptp(off, axis=1).max()
+
+
+def test_clean_answers_of_an_overconfident_victim_in_half_precision_are_those_of_full_precision():
+    """Its error is larger than most margins of other models are, and no fixed border tells."""
+    shared, tokenizer = random_model()
+    model = copy.deepcopy(shared)
+    words = [word for word in tokenizer.get_vocab() if word.isalpha()]
+    draws = np.random.default_rng(0)
+    texts = [" ".join(draws.choice(words, size=i % 9 + 1)) for i in range(400)]
+    items = [(text,) for text in dict.fromkeys(texts)]
+    with torch.no_grad():  # the border in the middle of the texts
+        plain = np.stack(ModelVictim(model, tokenizer, half=False).exact.answer(items))
+        model.classifier.bias[0] -= float(np.median(plain[:, 0] - plain[:, 1]))
+        for weight in model.classifier.parameters():
+            weight *= 3000.0
+    made = ModelVictim(model, tokenizer, half=True)
+    assert made.doubt > 0.15
+    quick, exact = np.stack(made.quick.answer(items)), np.stack(made.exact.answer(items))
+    wrong = quick.argmax(1) != exact.argmax(1)
+    assert wrong.any() and np.abs(quick[wrong, 0] - quick[wrong, 1]).max() > 0.15
+    asked = made.exact = Scores(lambda fields: exact[items.index(fields)], name="exact", remembered=False)
+    games = ((row, Game(Text.of(text), 1, made, row=row).open()) for row, (text,) in enumerate(items))
+    found = {row: int(clean.log_probabilities[0].argmax()) for row, clean in play(games)}
+    assert [found[row] for row in range(len(items))] == exact.argmax(1).tolist()
+    assert wrong.sum() <= len(asked.items) < len(items)
 
 
 def test_modes_weights_and_their_gradients_are_left_as_they_were():

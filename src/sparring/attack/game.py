@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .victim import Victim
 
 Fields = tuple[str, ...]
-ROUGH = 0.01
-"""Doubt above which a victim's quick answers are of another precision, so that no clean answer is taken from them."""
 
 
 class OutOfQueries(Exception):
@@ -112,7 +110,7 @@ class Game:
                 f"row {self._key[1] + 1} has class number {self.gold}; the victim knows {len(found)} classes, from 0"
             )
         self._known[self.original.fields] = found
-        if self.victim.doubt > ROUGH or self.near(self.clean().margin[0]):  # clean accuracy is that of full precision
+        if self.near(self.clean().margin[0]):  # clean accuracy is that of full precision
             (self._known[self.original.fields],) = yield Ask(self.victim.exact, [self.original.fields])
         # of large logits the last bits are larger: a victim that is sure of the original errs by more
         self._doubt = self.victim.doubt * max(1.0, self.temperature * abs(float(self.clean().margin[0])))

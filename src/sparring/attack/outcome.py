@@ -32,7 +32,7 @@ class Outcome:
     attacked: int | None = None
     """What it says to the adversarial text."""
     gold_before: float
-    """P(gold) of the original, at the attacker's temperature."""
+    """P(gold) of the original, at the attacker's temperature; by the victim's quick answer, where its side is sure."""
     gold_after: float | None = None
     """P(gold) of the adversarial text, at the attacker's temperature."""
     queries: int

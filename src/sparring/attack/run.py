@@ -1,8 +1,10 @@
 """Attack a victim: every example one search, all of them played together."""
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -120,13 +122,14 @@ def attack(
     work, began = Work(), time.perf_counter()
     writer = record.writer(world.announced_rank()) if record is not None else None
     try:
-        for row, outcome in play(searches(), pool=pool, memory=memory, work=work):
-            found[row] = outcome
-            broken += outcome.status == "success"
-            if writer is not None:
-                writer.add(outcome)
-            if progress is not None:
-                progress(len(found), len(mine), broken)
+        with _settled():
+            for row, outcome in play(searches(), pool=pool, memory=memory, work=work):
+                found[row] = outcome
+                broken += outcome.status == "success"
+                if writer is not None:
+                    writer.add(outcome)
+                if progress is not None:
+                    progress(len(found), len(mine), broken)
     except ModelError as error:
         kept = "they are in `outcomes` of this error"
         if record is not None:
@@ -145,6 +148,21 @@ def attack(
         seconds=time.perf_counter() - began,
         work=work,
     )
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """The garbage collector leaves alone what is there already: models, tables and modules, through which it would go
+    again and again on account of the many small objects of an attack. Not where somebody else has told it so.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _example(game: Game, recipe: Recipe, encoder: Encoder | None, row: int) -> Search[Outcome]:

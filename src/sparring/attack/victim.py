@@ -29,6 +29,24 @@ from .fast import fast
 from .text import encodable
 
 Fields = tuple[str, ...]
+SENTENCES: tuple[Fields, ...] = tuple(
+    (sentence,)
+    for sentence in (
+        "Good.",
+        "Never again!",
+        "The film was a pleasure from the first minute to the last.",
+        "I want my money back.",
+        "Shares fell by three percent after the bank had published its figures for the second quarter.",
+        "How do I get a new card if mine was stolen?",
+        "a dull plot , wooden dialogue , and not one laugh",
+        "The team won in extra time, and nobody in the town slept that night.",
+        "Water boils at a lower temperature in the mountains.",
+        "He said that he would come, but he did not, and nobody was surprised.",
+        "Play some jazz in the kitchen.",
+        "It is neither as bad as they say nor as good as its makers think, though the music alone is worth the ticket.",
+    )
+)
+"""On which the error of half precision is measured: of several kinds and lengths, of no data set."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -41,13 +59,16 @@ class Victim(Protocol):
     """Scores of candidates: in half precision where that is faster."""
     exact: Service
     """A fresh forward in full precision: of every text that is claimed to break it."""
-    doubt: float
-    """By how much a margin of log-probabilities that `quick` gives may be off, where those of the text are around 1;
-    where they are larger, by as much more. Where the end of a game depends on a smaller one, `exact` is asked."""
     gradient: Service | None
     """Items (fields, gold) to `TokenGradient`; None for a black box."""
     unknown: str
     """A word that the victim does not know, such as "[UNK]"."""
+
+    @property
+    def doubt(self) -> float:
+        """By how much a margin of log-probabilities that `quick` gives may be off, where those of the text are around
+        1; where they are larger, by as much more. Where a clean answer or the end of a game depends on a smaller one,
+        `exact` is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +109,6 @@ class ModelVictim:
         self.classes = int(getattr(model.config, "num_labels", 2))
         if self.classes < 2:
             raise ModelError(f"{type(model).__name__} gives one number, and attacks need a classifier of two classes")
-        # bfloat16 moves margins of a fine-tuned MiniLM by 0.12 at most where they are below 1
-        self.doubt = 0.15 if self.half else 1e-3
         self.exact: Service = _Forward(self, "victim, exact", quick=False)
         self.quick: Service = _Forward(self, "victim", quick=True)
         self.gradient: Service | None = _Gradients(self)
@@ -99,6 +118,16 @@ class ModelVictim:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def doubt(self) -> float:
+        """In half precision four times the largest error in a margin of this model's on a few sentences: scores that
+        are large, as those of an overconfident model are, err by more. At least 0.15, about the largest error in the
+        margins of a fine-tuned MiniLM."""
+        if not self.half:
+            return 1e-3
+        quick, exact = (np.stack(service.answer(SENTENCES)) for service in (self.quick, self.exact))
+        return max(0.15, 4 * float(np.ptp(quick - exact, axis=1).max()))
 
     @cached_property
     def embedding(self) -> np.ndarray:
@@ -321,7 +350,7 @@ def as_victim(victim: Any, **settings: Any) -> Victim:
     victim: a `Victim`; a (model, tokenizer) pair; a Hugging Face classifier, whose tokenizer is loaded by its name; a
     text-classification pipeline; the folder of a run; or any function of a list of texts. settings: of `ModelVictim`.
     """
-    if isinstance(victim, Victim):
+    if isinstance(victim, ModelVictim | Victim):  # in this order: a protocol looks at each attribute, and one is dear
         return victim
     if isinstance(victim, str | Path):
         model, tokenizer = load_trained(victim)
