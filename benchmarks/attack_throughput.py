@@ -14,7 +14,8 @@ sentence-encoder constraint. TextAttack runs twice: as shipped, which fills ever
 length (on the first 40 of the examples), and with texts filled up to the longest of the batch.
 
 The victim's own best throughput is that of bare forward passes over the texts that the attack asked about, tokenised,
-sorted by length and batched before the clock starts, with the best of several batch sizes.
+sorted by length and batched before the clock starts, with the best of several batch sizes; the share of it is taken
+round by round as well.
 On a processor that does not multiply bfloat16, attacks are measured in float32 alone.
 `foreign_cores`: how many processor cores were busy with something else meanwhile.
 Writes benchmarks/results/attack_throughput.json; single measurements also as they come, to --log.

@@ -45,10 +45,10 @@ def summarise(runs: list[dict[str, Any]], forward: list[dict[str, Any]]) -> list
             ours = of(recipe, f"sparring {precision}")
             if not ours:
                 continue
-            best: dict[str, float] = {}
+            alone: dict[str, dict[int, float]] = {}
             for run in forward:
                 if run["recipe"] == recipe:
-                    best[run["precision"]] = max(best.get(run["precision"], 0.0), run["best"])
+                    alone.setdefault(run["precision"], {})[run["round"]] = run["best"]
             rows.append(
                 {
                     "recipe": recipe,
@@ -58,11 +58,10 @@ def summarise(runs: list[dict[str, Any]], forward: list[dict[str, Any]]) -> list
                     "textattack_shipped": middle(shipped),
                     "times_dynamic": ratio(ours, dynamic),
                     "times_shipped": ratio(ours, shipped),
-                    "victim_alone_texts_per_second": best,
-                    "share_of_victim_alone": {
-                        name: statistics.median(r["victim_texts"] / r["seconds"] / rate for r in ours.values())
-                        for name, rate in best.items()
+                    "victim_alone_texts_per_second": {
+                        name: statistics.median(rates.values()) for name, rates in alone.items()
                     },
+                    "share_of_victim_alone": {name: share(ours, rates) for name, rates in alone.items()},
                     "accuracy_difference": difference(ours, dynamic, "accuracy_under_attack"),
                     "queries_ratio": quotient(ours, dynamic, "queries_per_example"),
                 }
@@ -90,6 +89,14 @@ def ratio(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]]) ->
     """Examples a minute, ours over theirs: median over the rounds that both have."""
     rates = [ours[t]["examples_per_minute"] / theirs[t]["examples_per_minute"] for t in ours if t in theirs]
     return statistics.median(rates) if rates else None
+
+
+def share(ours: dict[int, dict[str, Any]], alone: dict[int, float]) -> float:
+    """Texts a second that the attack's candidates went through the victim with, of what it does by itself in the same
+    round, at the best batch size of that round: median over rounds."""
+    return statistics.median(
+        run["victim_texts"] / run["seconds"] / alone[turn] for turn, run in ours.items() if turn in alone
+    )
 
 
 def difference(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]], name: str) -> float | None:
