@@ -25,6 +25,7 @@ import pytest
 import stand_ins
 import torch
 import typer
+from accelerate.state import AcceleratorState
 from commands import sparring
 
 from sparring import cli
@@ -247,6 +248,7 @@ class Page:
         if "model" not in names:
             names.update(given(self.here, self.name))
         torch.manual_seed(0)
+        AcceleratorState._reset_state()  # as arguments of a reader's own do when they are made; these are made before
         code = compile(ast.parse(block.body, where), where, "exec")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sparring.train.pretrain.pretrain", short_pretrain)

@@ -119,7 +119,8 @@ def test_an_attack_named_twice_weighs_as_once(gate):
 @named
 def test_an_answer_does_not_depend_on_what_is_asked_beside_it(gate):
     h = entropies()
-    assert torch.equal(coefficients(h, gate, range_of(3))[:7], coefficients(h[:7], gate, range_of(3)))
+    beside, alone = coefficients(h, gate, range_of(3))[:7], coefficients(h[:7], gate, range_of(3))
+    assert torch.allclose(beside, alone, rtol=0, atol=1e-14)  # a vector's last entries may round otherwise
 
 
 @named

@@ -47,7 +47,18 @@ def results():
     return attack(BagOfWords(VICTIM), ROWS, recipe(StopWords(), CountOfWords(2)))
 
 
-def test_the_garbage_collector_is_as_before_after_an_attack_and_after_one_that_fails():
+@pytest.fixture
+def thawed():
+    """Nothing is frozen, as other tests leave it."""
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+    if frozen:
+        gc.freeze()
+
+
+def test_the_garbage_collector_is_as_before_after_an_attack_and_after_one_that_fails(thawed):
     seen = []
 
     def said(texts):
@@ -60,11 +71,8 @@ def test_the_garbage_collector_is_as_before_after_an_attack_and_after_one_that_f
         attack(said, ROWS, recipe())
     assert min(seen) > 0 and gc.get_freeze_count() == 0
     gc.freeze()
-    try:
-        attack(BagOfWords(VICTIM), ROWS, recipe())
-        assert gc.get_freeze_count() > 0  # somebody else's wish
-    finally:
-        gc.unfreeze()
+    attack(BagOfWords(VICTIM), ROWS, recipe())
+    assert gc.get_freeze_count() > 0  # somebody else's wish
 
 
 def test_each_example_is_broken_or_held_or_was_wrong_before(results):
