@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--pairs", help="jsonl of minimal pairs, or a folder of such files")
     parser.add_argument("--task", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--stage", choices=[*STAGES, "both"], default="both")
+    parser.add_argument("--arm", action="append", choices=sorted({arm for arms in STAGES.values() for arm in arms}))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", default="mini")
     parser.add_argument("--vocab", type=int, default=8000)
@@ -153,6 +154,8 @@ def main() -> None:
     for seed in range(options.seeds):
         for stage in stages:
             for arm in STAGES[stage]:
+                if options.arm and arm not in options.arm:
+                    continue
                 _arm(stage, arm, seed, tasks, options)
     print(table(_rows(options.results)))
 

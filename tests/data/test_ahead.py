@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from test_packing import corpus, documents, tokenizer
 
-from sparring.data import shuffle
+from sparring.data import ahead, shuffle
 from sparring.data.ahead import Steps, masked_of, next_of
 from sparring.data.corpus import Corpus
 from sparring.data.masking import Masking
@@ -18,6 +20,7 @@ from sparring.data.packing import Lanes
 from sparring.data.prefetch import Prefetch
 from sparring.errors import DataError, RunError
 
+HERE = Path(__file__).parent
 SETTINGS = {"length": 16, "all_lanes": 6, "seed": 0, "shuffle": 20}
 
 
@@ -85,6 +88,44 @@ def test_a_process_that_is_killed_is_said_to_be_gone():
     with pytest.raises(RunError, match=r"exit code -9.* --resume, and use fewer --workers"):
         taken(source, 100)
     source.close()
+
+
+def test_processes_are_many_steps_ahead_but_hold_no_more_than_so_many_tokens(monkeypatch):
+    rows, length = 5, SETTINGS["length"]
+    for tokens, most in ((30 * rows * length, 30), (1, 4)):
+        monkeypatch.setattr(ahead, "_TOKENS_AHEAD", tokens)
+        source = steps(2)
+        next(source)
+        began = time.monotonic()
+        while source._source._made.qsize() < most and time.monotonic() < began + 60:
+            time.sleep(0.01)
+        assert source._source._made.qsize() == source._source._made.maxsize == most
+        source.close()
+
+
+def test_ctrl_c_while_processes_start_is_for_the_run_alone():
+    code = (
+        "import os, signal, sys, threading, time\n"
+        "from test_ahead import steps, taken\n"
+        "if __name__ == '__main__':\n"
+        "    heard = []\n"
+        "    signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "    source = steps(2)\n"
+        "    def interrupt():\n"
+        "        for _ in range(40):\n"
+        "            os.killpg(0, signal.SIGINT)\n"
+        "            time.sleep(0.1)\n"
+        "    often = threading.Thread(target=interrupt)\n"
+        "    often.start()\n"
+        "    print(len(taken(source, 3)))\n"
+        "    often.join()\n"
+        "    print(len(taken(source, 60)), len(heard) > 0)\n"
+        "    source.close()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, start_new_session=True, cwd=HERE
+    )
+    assert (ended.returncode, ended.stdout) == (0, "3\n60 True\n"), ended.stderr
 
 
 def test_an_error_of_the_background_thread_reaches_the_reader(monkeypatch):

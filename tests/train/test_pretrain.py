@@ -551,6 +551,13 @@ def test_a_number_in_a_settings_file_is_as_good_as_its_text():
         parse(Pretrain, {"output": 20240501})
 
 
+def test_a_length_beyond_that_of_a_tokenizer_names_the_tokenizer(folder, tmp_path):
+    run = texts.settings(folder, tmp_path / "run", length=32, model_config=None, size="tiny")
+    with pytest.raises(SettingError, match=r"is 32, and \S+/bert-tokenizer reads at most 16 tokens; use --length 16"):
+        pretrain(run)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_minimal_pair_that_is_too_long_is_named_before_anything_is_written(folder, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(json.dumps({"good": "good " * 40, "bad": "bad " * 40}) + "\n")

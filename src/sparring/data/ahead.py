@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -28,6 +29,10 @@ Prepare = Callable[[Sequence[Block]], Inputs]
 """Blocks of a step to what the model reads and is asked."""
 Made = tuple[Inputs, State]
 """The inputs of a step, and the place behind it."""
+_TOKENS_AHEAD, _STEPS_AHEAD = 1 << 21, 4
+"""What processes make before it is asked for: so many tokens (about 40 bytes each), and at least so many steps.
+
+All of them read a new window of documents at the same moment; what lies ready bridges that."""
 
 
 class Steps:
@@ -82,7 +87,7 @@ class Steps:
     def _begin(self) -> Iterator[Made]:
         if self._workers > 1:
             self._crew = _Crew(self._make, _split(self._own, self._workers), self._prepare, self._last, self._lanes)
-            return Prefetch(self._crew)
+            return Prefetch(self._crew, max(_STEPS_AHEAD, _TOKENS_AHEAD // (len(self._own) * self._lanes.length)))
         self._lanes.load(self._last)  # it may be further: a thread ran ahead before `close`
         made = _made(self._lanes, self._prepare)
         return Prefetch(made) if self._workers else made
@@ -127,12 +132,13 @@ class _Crew:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._crew = []
-        for part in parts:
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(theirs, make, part, prepare, state), daemon=True)
-            process.start()
-            theirs.close()
-            self._crew.append((ours, process))
+        with _without_interrupts():
+            for part in parts:
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(theirs, make, part, prepare, state), daemon=True)
+                process.start()
+                theirs.close()
+                self._crew.append((ours, process))
 
     def __iter__(self) -> Iterator[Made]:
         return self
@@ -164,6 +170,17 @@ class _Crew:
             ours.close()
             process.kill()  # it holds nothing that could be lost
             process.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal; one that is started here is deaf to it while it still loads."""
+    resource_tracker.ensure_running()  # it would start with the first process, and let signals through again
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def _work(reader: Connection, make: Callable[..., Lanes], own: range, prepare: Prepare, state: State) -> None:

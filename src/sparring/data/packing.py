@@ -85,7 +85,7 @@ class Lanes:
             raise SettingError(f"length: {length} tokens are too few for a block; use {self._encode.least} or more")
         _check_size(corpus, self._encode, length * all_lanes, f"{all_lanes} blocks of {length}")
         self._settings = {"length": length, "all_lanes": all_lanes, "seed": seed, "shuffle": shuffle, "style": style}
-        self.corpus, self._own = corpus, lanes
+        self.corpus, self.length, self._own = corpus, length, lanes
         self._packer = _Packer(corpus, self._encode, lanes, self._settings)
         self._last = self._packer.state()
 

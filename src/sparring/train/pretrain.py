@@ -287,8 +287,9 @@ def _model(settings: Pretrain, tokenizer: Any, report: Report) -> Any:
     longest = longest_text(model, tokenizer, settings.length)
     if longest < settings.length:
         raise SettingError(
-            f"Pretrain: setting 'length' is {settings.length}, and {settings.model or settings.model_config} reads at "
-            f"most {longest} tokens; use --length {longest}"
+            f"Pretrain: setting 'length' is {settings.length}, and "
+            f"{settings.model or settings.model_config or settings.tokenizer} reads at most {longest} tokens; use "
+            f"--length {longest}"
         )
     if settings.freeze_embeddings:
         freeze_embeddings(model)
