@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from choices import decisions, lines_of, methods_table
 from negatives import negatives
-from stages import stages_tables
+from stages import gpu_table, stages_tables
 
 from sparring.cite.entries import bibliography
 from sparring.evaluate.metrics import interval
@@ -92,6 +92,7 @@ def pages() -> dict[Path, str]:
     stages = DOCS / "pretraining.md"
     new[stages] = _filled(stages.read_text("utf-8"), "scored-rows-table", scored_rows_table())
     new[stages] = _filled(new[stages], "pretrain-table", pretrain_table())
+    new[stages] = _filled(new[stages], "pretrain-gpu", gpu_table())
     new[stages] = _filled(new[stages], "stages-tables", stages_tables())
     choose = DOCS / "choose.md"
     new[choose] = _filled(choose.read_text("utf-8"), "choices", _table(*decisions()))

@@ -382,11 +382,21 @@ def how(page: Page, books: Sequence[Book]) -> list[str]:
         out += [
             f"{TO.text(study['name'])}: models {TO.text(listed(list(study['models'])))}; seeds "
             f"{', '.join(map(str, study['seeds']))}; training rows: {TO.text(data)}; {TO.text(given)}. {done} of "
-            f"{len({job.id for job in book.jobs})} jobs done: `studies/{book.folder.name}/{RECORDS}`; "
+            f"{len({job.id for job in book.jobs})} jobs done, on {machines(book)}: `studies/{book.folder.name}/{RECORDS}`; "
             f"`sparring report studies/{book.folder.name} --format csv` names the records behind each figure.",
             "",
         ]
     return out
+
+
+def machines(book: Book) -> str:
+    """Where the jobs were done: the GPU's name where there was one, else the processor's."""
+    count: dict[str, int] = {}
+    for record in book.records.done.values():
+        where = record["environment"]
+        name = where["gpu"] or where["machine"]["processor"]
+        count[name] = count.get(name, 0) + 1
+    return listed([f"{TO.text(name)} ({number})" for name, number in sorted(count.items())])
 
 
 # everything

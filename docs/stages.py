@@ -1,6 +1,6 @@
 """What the page on pre-training says of ALUM at every stage, from the records of benchmarks/alum_stages.py alone."""
 
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from choices import lines_of
@@ -33,6 +33,31 @@ def stages_tables() -> str:
             parts.append(_said(stage, title, scale, own))
             parts += [_pretrained(own), _tuned(own), _compared(own)] if finished else ["Not finished yet."]
     return "\n\n".join(part for part in parts if part)
+
+
+def gpu_table() -> str:
+    """What one run on a GPU says of its pace, plain and with ALUM, from its log; nothing without a record."""
+    lines = lines_of("pretrain_on_gpu.jsonl")
+    if not lines:
+        return ""
+    about, log = lines[0], [line for line in lines[1:] if "tokens_per_second" in line and line["step"] > 1]
+    rows = []
+    for title, passes, own in (
+        ("plain", 1, [line for line in log if line["step"] <= about["switch"]]),
+        ("ALUM", 8 / 3, [line for line in log if line["step"] > about["switch"]]),
+    ):
+        pace = [line["tokens_per_second"] for line in own]
+        busy = 6 * about["weights"] * passes * median(pace) / about["peak"]
+        share = median(line["share_of_bound"] for line in own)
+        rows.append([title, f"{median(pace):,.0f}", f"{1 / fmean(1 / one for one in pace):,.0f}", f"{max(pace):,.0f}"])
+        rows[-1] += [f"{share:.2f}", f"{100 * busy:.1f}"]
+    head = ["steps", "tokens/s, median", "mean", "best", "share of bound, median", "model FLOP utilisation %"]
+    said = (
+        f"{about['device']}, {about['cores']} cores, torch {about['versions']['torch']}, not compiled, {about['steps']} "
+        f"steps in {about['seconds']:.0f} s, by `{about['command']}`. Utilisation is 6 x {about['weights'] / 1e6:.1f} million "
+        f"weights x passes x tokens/s over {about['peak'] / 1e12:.0f} TFLOP/s."
+    )
+    return f"{_table(head, rows)}\n\n{said}"
 
 
 def _said(stage: str, title: str, scale: dict[str, Any], rows: list[Row]) -> str:
