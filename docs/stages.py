@@ -53,9 +53,9 @@ def gpu_table() -> str:
         rows[-1] += [f"{share:.2f}", f"{100 * busy:.1f}"]
     head = ["steps", "tokens/s, median", "mean", "best", "share of bound, median", "model FLOP utilisation %"]
     said = (
-        f"{about['device']}, {about['cores']} cores, torch {about['versions']['torch']}, not compiled, {about['steps']} "
-        f"steps in {about['seconds']:.0f} s, by `{about['command']}`. Utilisation is 6 x {about['weights'] / 1e6:.1f} million "
-        f"weights x passes x tokens/s over {about['peak'] / 1e12:.0f} TFLOP/s."
+        f"{about['device']}, {about['cores']} cores, torch {about['versions']['torch']}, not compiled, "
+        f"{about['steps']} steps in {about['seconds']:.0f} s, by `{about['command']}`. Utilisation is 6 x "
+        f"{about['weights'] / 1e6:.1f} million weights x passes x tokens/s over {about['peak'] / 1e12:.0f} TFLOP/s."
     )
     return f"{_table(head, rows)}\n\n{said}"
 
