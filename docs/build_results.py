@@ -383,7 +383,8 @@ def how(page: Page, books: Sequence[Book]) -> list[str]:
             f"{TO.text(study['name'])}: models {TO.text(listed(list(study['models'])))}; seeds "
             f"{', '.join(map(str, study['seeds']))}; training rows: {TO.text(data)}; {TO.text(given)}. {done} of "
             f"{len({job.id for job in book.jobs})} jobs done, on {machines(book)}: "
-            f"`studies/{book.folder.name}/{RECORDS}`; `sparring report studies/{book.folder.name} --format csv` names the records behind each figure.",
+            f"`studies/{book.folder.name}/{RECORDS}`; `sparring report studies/{book.folder.name} --format csv` names "
+            "the records behind each figure.",
             "",
         ]
     return out
