@@ -299,7 +299,12 @@ def _line(job: Job, result: dict[str, Any] | None, error: str | None) -> dict[st
         "result": result,
         "error": {"type": "ModelError", "message": error} if error else None,
         "cost": {"seconds": 61.5, "peak_memory": 1_400_000_000},
-        "environment": {"versions": {"sparring": "0.1.0", "torch": "2.13.0"}, "machine": "x86_64", "threads": 1},
+        "environment": {
+            "versions": {"sparring": "0.1.0", "torch": "2.13.0"},
+            "machine": {"processor": "x86_64", "cores": 2, "system": "Linux x86_64"},
+            "gpu": "One GPU" if job.kind == "train" else None,
+            "threads": 1,
+        },
         "started": "2026-01-01T10:00:00+00:00",
         "ended": "2026-01-01T10:01:01+00:00",
     }

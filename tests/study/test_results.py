@@ -163,6 +163,9 @@ def test_every_figure_of_a_study_follows_from_its_raw_lines(results, place):
                 seen += 1
     assert seen == len(ARMS) * (1 + 1 + 2 * 2 + 1 + 3)
     (costs,) = (rows for head, rows in tables_of(text) if head[:2] == ["arm", "budget"])
+    trained = len({job["id"] for job, _ in jobs if job["kind"] == "train"})
+    others = len({job["id"] for job, _ in jobs}) - trained
+    assert f"jobs done, on One GPU ({trained}) and x86_64 ({others}): " in plainly(text)
     plain = [result["train_seconds"] for job, result in jobs if (job["kind"], job["arm"]) == ("train", "standard")]
     assert costs[0][2] == f"{sum(plain) / len(plain):.0f}"
 
