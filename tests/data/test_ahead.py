@@ -92,7 +92,7 @@ def test_a_process_that_is_killed_is_said_to_be_gone():
 
 def test_processes_are_many_steps_ahead_but_hold_no_more_than_so_many_tokens(monkeypatch):
     rows, length = 5, SETTINGS["length"]
-    for tokens, most in ((30 * rows * length, 30), (1, 4)):
+    for tokens, most in ((30 * rows * length, 30), (1, 4), (ahead._TOKENS_AHEAD, 64)):
         monkeypatch.setattr(ahead, "_TOKENS_AHEAD", tokens)
         source = steps(2)
         next(source)

@@ -29,8 +29,8 @@ Prepare = Callable[[Sequence[Block]], Inputs]
 """Blocks of a step to what the model reads and is asked."""
 Made = tuple[Inputs, State]
 """The inputs of a step, and the place behind it."""
-_TOKENS_AHEAD, _STEPS_AHEAD = 1 << 21, 4
-"""What processes make before it is asked for: so many tokens (about 40 bytes each), and at least so many steps.
+_TOKENS_AHEAD, _STEPS_AHEAD = 1 << 21, (4, 64)
+"""What processes make before it is asked for: so many tokens (about 40 bytes each), at least and at most so many steps.
 
 All of them read a new window of documents at the same moment; what lies ready bridges that."""
 
@@ -87,7 +87,9 @@ class Steps:
     def _begin(self) -> Iterator[Made]:
         if self._workers > 1:
             self._crew = _Crew(self._make, _split(self._own, self._workers), self._prepare, self._last, self._lanes)
-            return Prefetch(self._crew, max(_STEPS_AHEAD, _TOKENS_AHEAD // (len(self._own) * self._lanes.length)))
+            least, most = _STEPS_AHEAD
+            steps = _TOKENS_AHEAD // (len(self._own) * self._lanes.length)
+            return Prefetch(self._crew, min(most, max(least, steps)))
         self._lanes.load(self._last)  # it may be further: a thread ran ahead before `close`
         made = _made(self._lanes, self._prepare)
         return Prefetch(made) if self._workers else made
