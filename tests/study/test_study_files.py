@@ -16,9 +16,18 @@ from sparring.study.records import Records
 from sparring.study.search import choose
 
 STUDIES = Path(__file__).parents[2] / "studies"
-FILES = sorted(STUDIES.rglob("*.yaml"), key=lambda path: (path.parent != STUDIES, "search" not in path.name, path.name))
+FULL = STUDIES / "full"
+FILES = [
+    path
+    for place in (STUDIES, FULL)
+    for path in sorted(place.glob("*.yaml"), key=lambda p: ("search" not in p.name, p))
+]
 CLAIMS = ("mat", "alum-stages", "cat", "adpmixup", "confidence")
-CLASSES = {"mrpc": ("equivalent", "not_equivalent"), "cola": ("acceptable", "unacceptable")}
+CLASSES = {
+    "mrpc": ("different", "paraphrase"),
+    "mrpc-hub": ("not_equivalent", "equivalent"),
+    "cola": ("acceptable", "unacceptable"),
+}
 CONLLU = "".join(f"{n}\t{word}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n" for n, word in enumerate(("film", "book"), 1)) + "\n"
 
 
@@ -27,11 +36,11 @@ def place(tmp_path_factory):
     folder = write_place(tmp_path_factory.mktemp("files"))
     (folder / "text.txt").write_text("a film\n\na book\n", encoding="utf-8")
     (folder / "words.conllu").write_text(CONLLU, encoding="utf-8")
-    for name in ("cola", "single", "mrpc", "pair", "quantity"):
+    for name in ("cola", "single", "mrpc", "mrpc-hub", "pair", "quantity"):
         for seed, part in enumerate(("train", "dev", "test")):
             path = folder / f"{name}-{part}.csv"
             write_rows(path, 60, seed, names=CLASSES.get(name, ("negative", "positive")))
-            if name in ("mrpc", "pair", "quantity"):
+            if name in ("mrpc", "mrpc-hub", "pair", "quantity"):
                 rows = [line.rsplit(",", 1) for line in path.read_text(encoding="utf-8").splitlines()]
                 values = [f"{n % 5}.5" if name == "quantity" else row[1] for n, row in enumerate(rows)]
                 lines = [f"{row[0]},a {row[0]},{value}" for row, value in zip(rows, values, strict=True)]
@@ -49,7 +58,8 @@ def stand_in(path, place):
             one["train"] = str(path.parent / one["train"])
             continue
         pair = "pair" if name in ("rte", "snli", "anli") else "single"
-        kind = {"mrpc": "mrpc", "stsb": "quantity", "cola": "cola"}.get(name, pair)
+        mrpc = "mrpc-hub" if path.parent == FULL else "mrpc"
+        kind = {"mrpc": mrpc, "stsb": "quantity", "cola": "cola"}.get(name, pair)
         for part in ("train", "dev", "test"):
             if part in one or (part != "train" and f"{part}_share" not in one):
                 one[part] = f"{kind}-{'dev' if str(one.get(part)).endswith('dev.csv') else part}.csv"
@@ -112,7 +122,7 @@ def test_a_study_file_can_be_planned(path, place):
 
 
 def test_every_claim_has_a_file_and_one_at_full_size_on_both_models():
-    full = {path.stem: read_study(path) for path in FILES if path.parent != STUDIES}
+    full = {path.stem: read_study(path) for path in FILES if path.parent == FULL}
     for name in (*CLAIMS, "families"):
         assert set(full[name].models) == {"bert-base-uncased", "roberta-base"}
         assert all(spec.limit is None or "half" in one for one, spec in full[name].data.items())
