@@ -1,4 +1,4 @@
-"""What the page on pre-training says of ALUM at every stage, from the records of benchmarks/alum_stages.py alone."""
+"""What the page on pre-training says of ALUM at every stage and of a run on a GPU, from the records alone."""
 
 from statistics import fmean, median
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from choices import lines_of
 
 from sparring.evaluate.metrics import interval
+from sparring.methods import method
+from sparring.train.pace import plain_steps
 
 STAGES = {"scratch": "from scratch", "continual": "continual"}
 ARMS = {
@@ -44,7 +46,7 @@ def gpu_table() -> str:
     rows = []
     for title, passes, own in (
         ("plain", 1, [line for line in log if line["step"] <= about["switch"]]),
-        ("ALUM", 8 / 3, [line for line in log if line["step"] > about["switch"]]),
+        ("ALUM", plain_steps(method("alum")), [line for line in log if line["step"] > about["switch"]]),
     ):
         pace = [line["tokens_per_second"] for line in own]
         busy = 6 * about["weights"] * passes * median(pace) / about["peak"]
