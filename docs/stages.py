@@ -6,7 +6,7 @@ from typing import Any
 from choices import lines_of
 
 from sparring.evaluate.metrics import interval
-from sparring.methods import method
+from sparring.methods.alum import ALUM
 from sparring.train.pace import plain_steps
 
 STAGES = {"scratch": "from scratch", "continual": "continual"}
@@ -46,7 +46,7 @@ def gpu_table() -> str:
     rows = []
     for title, passes, own in (
         ("plain", 1, [line for line in log if line["step"] <= about["switch"]]),
-        ("ALUM", plain_steps(method("alum")), [line for line in log if line["step"] > about["switch"]]),
+        ("ALUM", plain_steps(ALUM()), [line for line in log if line["step"] > about["switch"]]),
     ):
         pace = [line["tokens_per_second"] for line in own]
         busy = 6 * about["weights"] * passes * median(pace) / about["peak"]
