@@ -32,6 +32,7 @@ def test_a_checkpoint_holds_safetensors_and_the_trainers_own_state_and_no_other_
         "scheduler.pt",
         "rng_state.pth",
         "trainer_state.json",
+        "cost.json",
     }
 
 
@@ -130,6 +131,26 @@ def test_a_half_written_checkpoint_is_removed_and_never_resumed_from(tmp_path):
     made.train(resume_from_checkpoint=True)
     assert steps == [2, 3]
     assert names(tmp_path) == {"checkpoint-2", "checkpoint-4"}
+
+
+@pytest.mark.parametrize("name", ["standard", "alum", "mat"])
+def test_a_resumed_run_has_cost_what_it_took_to_its_checkpoint_and_from_there(tmp_path, name):
+    whole = trained(tmp_path, name, max_steps=4, **SAVING)
+    path = tmp_path / "checkpoint-2" / "cost.json"
+    spent = json.loads(path.read_text())
+    assert 0 < spent["seconds"] < whole.seconds and spent["forward_passes"] * 2 == whole.engine.view.passes
+    path.write_text(json.dumps(spent | {"seconds": 1000.0}))
+    made = trainer(tmp_path, name, max_steps=4, **SAVING)
+    made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert made.engine.view.passes == whole.engine.view.passes and 1000 < made.seconds < 1100
+    assert json.loads((tmp_path / "checkpoint-4" / "cost.json").read_text())["seconds"] > 1000
+
+
+def test_a_checkpoint_with_a_damaged_cost_is_refused_in_words(tmp_path):
+    trained(tmp_path, max_steps=2, **SAVING)
+    (tmp_path / "checkpoint-2" / "cost.json").write_text("[]")
+    with pytest.raises(RunError, match=r"cost.json does not say what the run had cost by then"):
+        trainer(tmp_path, max_steps=4, **SAVING).train(resume_from_checkpoint=True)
 
 
 def test_a_checkpoint_of_another_trainer_is_refused_in_words(tmp_path):

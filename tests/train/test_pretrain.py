@@ -150,11 +150,13 @@ def test_minimal_pairs_fine_tuning_and_corrupt_lines_are_in_the_metrics(folder, 
     (tmp_path / "text.jsonl").write_text("\n".join([*lines[:5], "{broken", *lines[5:]]) + "\n")
     pairs = [{"sentence_good": "The food was good.", "sentence_bad": "The food good was."}] * 3
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "eval.jsonl").write_text("\n".join(["{broken", "[]", *lines]) + "\n")
     said: list[str] = []
     metrics = pretrain(
         texts.settings(
             folder, tmp_path / "run", corpus=str(tmp_path / "text.jsonl"), minimal_pairs=str(tmp_path / "pairs.jsonl"),
-            finetune="demo", finetune_methods="standard", finetune_epochs=0.01, pseudo_texts=2,
+            eval_corpus=str(tmp_path / "eval.jsonl"), pseudo_texts=2,
+            finetune="demo", finetune_methods="standard", finetune_epochs=0.01,
             finetune_limit=40, finetune_rows=4, finetune_length=16, finetune_batch_size=4, finetune_learning_rate=1e-3,
         ),
         report=said.append,
@@ -162,6 +164,7 @@ def test_minimal_pairs_fine_tuning_and_corrupt_lines_are_in_the_metrics(folder, 
     first = said.index("corrupt lines of the corpus are skipped, 1 so far; the first:")
     assert "line 6" in said[first + 1] and sum("line 6" in line for line in said) == 2
     assert metrics["corrupt_lines"]["count"] == 1 and "line 6" in metrics["corrupt_lines"]["first"][0]
+    assert metrics["eval_corrupt_lines"]["count"] == 2 and "line 1" in metrics["eval_corrupt_lines"]["first"][0]
     assert metrics["minimal_pairs"]["pairs"] == 3
     assert metrics["pseudo"]["pseudo_perplexity"] > 1
     found = metrics["finetune"]["demo"]["standard"]
@@ -426,6 +429,8 @@ def test_a_run_that_goes_on_from_any_checkpoint_makes_the_same_weights_and_log(r
     assert same_weights(whole, output)
     assert logged(output, "loss") == logged(whole, "loss")
     assert logged(output, "held_out_loss") == logged(whole, "held_out_loss")
+    counted = [json.loads((folder / "metrics.json").read_text())["forward_passes"] for folder in (whole, output)]
+    assert counted[0] == counted[1] > 0
 
 
 def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_one_before_whole(folder, run, tmp_path, monkeypatch):

@@ -8,9 +8,8 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import pairwise
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,6 +21,7 @@ from .corpus import Corpus
 from .masking import Masking, next_tokens
 from .packing import Block, Lanes, State, merged
 from .prefetch import Prefetch
+from .processes import without_interrupts
 
 Inputs = dict[str, Tensor]
 """Of the rows of a step, (rows, length) each."""
@@ -86,7 +86,9 @@ class Steps:
 
     def _begin(self) -> Iterator[Made]:
         if self._workers > 1:
-            self._crew = _Crew(self._make, _split(self._own, self._workers), self._prepare, self._last, self._lanes)
+            self._crew = _Crew(
+                self._make, _split(self._own, self._workers), self._prepare, self._last, self._lanes.corpus
+            )
             least, most = _STEPS_AHEAD
             steps = _TOKENS_AHEAD // (len(self._own) * self._lanes.length)
             return Prefetch(self._crew, min(most, max(least, steps)))
@@ -127,14 +129,14 @@ class _Crew:
     """Iterator over steps whose rows are made by processes: the next one of each, put together."""
 
     def __init__(
-        self, make: Callable[..., Lanes], parts: Sequence[range], prepare: Prepare, state: State, whole: Lanes
+        self, make: Callable[..., Lanes], parts: Sequence[range], prepare: Prepare, state: State, corpus: Corpus
     ) -> None:
-        self._corpus: Corpus = whole.corpus
+        self._corpus = corpus
         # Not forked from here: a fork of a process that has used a GPU, or threads, as tokenizers do, may stand still.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._crew = []
-        with _without_interrupts():
+        with without_interrupts():
             for part in parts:
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(theirs, make, part, prepare, state), daemon=True)
@@ -172,17 +174,6 @@ class _Crew:
             ours.close()
             process.kill()  # it holds nothing that could be lost
             process.join()
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches all processes of a terminal; one that is started here is deaf to it while it still loads."""
-    resource_tracker.ensure_running()  # it would start with the first process, and let signals through again
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def _work(reader: Connection, make: Callable[..., Lanes], own: range, prepare: Prepare, state: State) -> None:

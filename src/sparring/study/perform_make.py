@@ -63,7 +63,7 @@ def pretrained(task: Task) -> dict[str, Any]:
         metrics = pretrain(settings, resume=resume, callbacks=[_Steps(task, "pre-training")], progress=task.tick)
     _drop_checkpoints(output)
     return {
-        **_cost(task, metrics),
+        **_cost(metrics),
         "tokens": metrics["tokens"],
         "parameters": _numbers_in(output),
         "weights": _weights(output),
@@ -99,7 +99,7 @@ def trained(task: Task) -> dict[str, Any]:
         )
     _drop_checkpoints(output)
     return {
-        **_cost(task, metrics),
+        **_cost(metrics),
         "attack_seconds": metrics.get("online", {}).get("seconds", 0.0),
         "epochs": round(settings.epochs, 6),
         **_parameters(output),
@@ -230,18 +230,11 @@ def _drop_checkpoints(output: Path) -> None:
     shutil.rmtree(output / run_folder.CHECKPOINTS, ignore_errors=True)
 
 
-def _cost(task: Task, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Steps, passes and seconds. A run that was resumed counts passes from there: as many a step before.
-
-    Passes are None where it was resumed behind its last step.
-    """
-    steps, passes, since = metrics["steps"], metrics["forward_passes"], metrics.get("resumed_from")
-    found = {"steps": steps, "passes": passes, "train_seconds": metrics["train_seconds"]}
-    if since is not None:
-        done = steps - int(str(since).rsplit("-", 1)[1])
-        known = round(passes * steps / done) if done > 0 else None  # nothing was left to do, and nobody counted
-        found |= {"passes": known, "train_seconds": task.seconds, "resumed_from": since}
-    return {**found, "precision": metrics["precision"]}
+def _cost(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Steps, passes and seconds, without what was lost when a run was interrupted."""
+    named = {"steps": "steps", "passes": "forward_passes", "train_seconds": "train_seconds", "precision": "precision"}
+    since = {"resumed_from": metrics["resumed_from"]} if "resumed_from" in metrics else {}
+    return {name: metrics[key] for name, key in named.items()} | since
 
 
 def _parameters(output: Path) -> dict[str, int]:

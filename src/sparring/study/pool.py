@@ -20,6 +20,7 @@ from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol, Self
 
+from ..data.processes import without_interrupts
 from ..errors import RunError
 from .machine import cores
 from .work import LOG, Order, do, read_line
@@ -95,7 +96,7 @@ class LocalPool:
 
     def _process(self, order: Order, gpu: str | None) -> ForkServerProcess:
         process = self._context.Process(target=_worker, args=(order, gpu), name=order.job.title)
-        with _inherited(self.threads):
+        with _threads(self.threads), without_interrupts():
             process.start()
         return process
 
@@ -149,15 +150,13 @@ def _worker(order: Order, gpu: str | None) -> None:
 
 
 @contextmanager
-def _inherited(threads: int) -> Iterator[None]:
-    """What the server has from the runner when it starts: threads, and that Ctrl-C is not for it."""
+def _threads(threads: int) -> Iterator[None]:
+    """How many threads a worker has: read once, by what its server loads."""
     before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read once, by what it loads
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -121,7 +120,6 @@ def finetune(
                 _description(settings, precision, trained_by.settings(), data)
                 | ({"online": recipe.describe()} if recipe is not None else {}),
             )
-    started = time.monotonic()
     with interruptible(trainer) as interrupted:
         trainer.train(resume_from_checkpoint=checkpoint)
     if interrupted():
@@ -129,7 +127,7 @@ def finetune(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}; the checkpoint is in {output}. "
             f"Continue with: sparring train --output {output} --resume"
         )
-    seconds = time.monotonic() - started
+    seconds = trainer.seconds
     save_model(trainer, output, data.train.label_names)
     metrics = {
         "train_seconds": round(seconds, 2),
@@ -137,7 +135,7 @@ def finetune(
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
         **({"online": _online_metrics(online, trainer, seconds)} if online is not None else {}),
-        **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
+        **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),
         **({"eval": _evaluate(trainer, tokenizer, settings, data.held_out)} if data.held_out else {}),
     }
     if trainer.args.should_save:
@@ -170,7 +168,7 @@ def _check_reached(settings: FineTune, epochs: float) -> None:
 
 
 def _online_metrics(online: Online, trainer: AdversarialTrainer, seconds: float) -> dict[str, Any]:
-    """What the attacks on training rows found and cost. The share of time is that of this call."""
+    """What the attacks on training rows found and cost."""
     reports = online.reports()
     return {
         "attack": online.recipe.name,

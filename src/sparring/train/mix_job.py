@@ -282,9 +282,9 @@ class Job:
         checkpoints = place / run_folder.CHECKPOINTS
         latest = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
         run_folder.cut_log(place / run_folder.LOG, int(latest.rsplit("-", 1)[1]) if latest else 0)
-        began = time.monotonic()
         with interruptible(trainer) as interrupted:
             trainer.train(resume_from_checkpoint=latest)
+        seconds = trainer.seconds
         if interrupted():
             raise Interrupted(
                 f"stopped while {name} was trained, at step {trainer.state.global_step} of {trainer.state.max_steps}; "
@@ -296,8 +296,8 @@ class Job:
             rows=len(rows),
             steps=trainer.state.global_step,
             trainable_parameters=trainable,
-            seconds=round(time.monotonic() - began, 2),
-            **({"resumed_from": Path(latest).name} if latest else {}),  # seconds count from there
+            seconds=round(seconds, 2),
+            **({"resumed_from": Path(latest).name} if latest else {}),
         )
         return model
 

@@ -6,7 +6,6 @@ From scratch (the tokenizer is trained too) or continual, masked or causal, with
 import dataclasses
 import json
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
@@ -168,12 +167,11 @@ def pretrain(
             run_folder.write_yaml(
                 output / run_folder.RUN, _description(settings, precision, trained_by.settings(), text)
             )
-    started = time.monotonic()
     with closing(source), interruptible(trainer) as interrupted:
         trainer.train(resume_from_checkpoint=checkpoint)
     if interrupted():
         raise Interrupted(_stopped(f"at step {trainer.state.global_step} of {settings.steps}", output))
-    seconds = time.monotonic() - started
+    seconds = trainer.seconds
     save_model(trainer, output)
     metrics: dict[str, Any] = {
         "train_seconds": round(seconds, 2),
@@ -181,8 +179,8 @@ def pretrain(
         "tokens": trainer.state.global_step * stream.tokens * world.size(),
         "forward_passes": trainer.engine.view.passes,
         "precision": precision,
-        **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),  # time and passes count from there
-        "corrupt_lines": told.in_all(),
+        **({"resumed_from": Path(checkpoint).name} if checkpoint else {}),
+        **told.in_all(),
         **held_out.final(),
         **follow_up.scores(trainer, tokenizer, text.held_out, report, progress),
     }
@@ -426,13 +424,16 @@ class Told(TrainerCallback):  # type: ignore[misc]
             self.report(f"  {line}")
 
     def in_all(self) -> dict[str, Any]:
-        """How many lines of the corpus were left out, and the first of them; a held-out corpus's are reported."""
-        named = [(self.text.train, "the corpus")]
+        """How many lines of the corpus were left out, and the first of them; of a held-out file too."""
+        named = {"corrupt_lines": (self.text.train, "the corpus")}
         if self.text.held_out is not None and self.text.held_out.origin != self.text.train.origin:
-            named.append((self.text.held_out, "the held-out corpus"))
-        for corpus, what in named:
+            named["eval_corrupt_lines"] = (self.text.held_out, "the held-out corpus")
+        for corpus, what in named.values():
             if corpus.bad_count:
                 self.report(
                     f"{corpus.bad_count} corrupt lines of {what} were skipped, the first: {corpus.bad_lines[0]}"
                 )
-        return {"count": self.text.train.bad_count, "first": [str(line) for line in self.text.train.bad_lines]}
+        return {
+            name: {"count": corpus.bad_count, "first": [str(line) for line in corpus.bad_lines]}
+            for name, (corpus, _) in named.items()
+        }

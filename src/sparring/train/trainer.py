@@ -4,6 +4,7 @@ The one override that matters is `training_step`; the others give a step what it
 micro-batches and processes) and keep what must survive it (loss terms, the method's memory, whole checkpoints).
 """
 
+import json
 import math
 import os
 import shutil
@@ -36,6 +37,7 @@ from .sharded import load_optimizer, save_optimizer
 from .stream import Stream
 
 PARTIAL = ".partial"  # a checkpoint is written in here and then renamed, so that a half-written one is never found
+COST = "cost.json"  # in a checkpoint: what it took to get there
 
 
 class AdversarialTrainer(Trainer):  # type: ignore[misc]
@@ -89,7 +91,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self._micro, self._checked_size = 0, False
         self._shares: list[tuple[int, float]] = []
         self._partner_shares: list[float | None] = []
-        self._began, self.online_seconds = time.monotonic(), 0.0
+        self._began, self._seconds_before, self.online_seconds = time.monotonic(), 0.0, 0.0
         self.pace: Pace | None = None
         if stream is not None:
             self.args.ignore_data_skip = True  # the stream goes on where it stood; there is nothing to skip
@@ -249,8 +251,13 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         names = ("epoch", "rows", "adversarial", "success_rate", "queries_mean", "seconds")
         self.log(
             {f"online_{name}": report[name] for name in names if report[name] is not None}
-            | {"online_share_of_time": self.online_seconds / max(time.monotonic() - self._began, 1e-9)}
+            | {"online_share_of_time": self.online_seconds / max(self.seconds, 1e-9)}
         )
+
+    @property
+    def seconds(self) -> float:
+        """Of training up to now; of a resumed run also those up to the checkpoint it went on from."""
+        return self._seconds_before + time.monotonic() - self._began
 
     # gradients
 
@@ -324,6 +331,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
             (run / PARTIAL / name).mkdir(parents=True, exist_ok=True)  # the first process may be behind
             self.engine.save(run / PARTIAL / name)
+            if self.args.should_save:
+                self._save_cost(run / PARTIAL / name / COST)
             if self.stream is not None:
                 self.stream.save(run / PARTIAL / name)
                 if self.is_distributed_loading_by_transformers:
@@ -354,6 +363,22 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             )
         self.accelerator.wait_for_everyone()
 
+    def _save_cost(self, path: Path) -> None:
+        spent = {
+            "seconds": self.seconds,
+            "online_seconds": self.online_seconds,
+            "forward_passes": self.engine.view.passes,
+        }
+        path.write_text(json.dumps(spent), encoding="utf-8")
+
+    def _load_cost(self, path: Path) -> None:
+        try:
+            spent = json.loads(path.read_text(encoding="utf-8"))
+            self._seconds_before, self.online_seconds = float(spent["seconds"]), float(spent["online_seconds"])
+            self.engine.view.passes = int(spent["forward_passes"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} does not say what the run had cost by then; it cannot be resumed") from error
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         # A pickle, and nothing of ours reads it.
@@ -369,6 +394,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         if self.stream is None or not self.is_distributed_loading_by_transformers:  # that one was loaded from there
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.engine.load(Path(resume_from_checkpoint))
+        self._load_cost(Path(resume_from_checkpoint) / COST)
         if self.stream is not None:
             self.stream.load(Path(resume_from_checkpoint))
 
