@@ -98,8 +98,15 @@ class Book:
         specs = self.study["data"]
         limits = sorted({spec["limit"] for spec in specs.values() if "limit" in spec})
         rows = f"{listed([f'{limit:,}' for limit in limits])} training rows of " if limits else ""
-        seeds, models = count(len(self.study["seeds"]), "seed"), listed(list(self.study["models"]))
-        return f"{rows}{listed(list(specs))}, {models}, {seeds}"
+        return f"{rows}{listed(list(specs))}, {listed(list(self.study['models']))}, {self.seeds}"
+
+    @property
+    def seeds(self) -> str:
+        """How many, and how many of them have all their records where that is not so of each."""
+        planned = list(self.study["seeds"])
+        begun = {job.seed for job in self.jobs if job.id not in self.records.done}
+        whole = [seed for seed in planned if seed not in begun]
+        return ("" if len(whole) == len(planned) else f"{len(whole)} whole of ") + count(len(planned), "seed")
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,14 @@ def test_mat_holds_if_it_beats_every_rival(claims, own, rivals, said):
         assert pair.numbers in found.sentence or gap not in (min(gaps), max(gaps)) or gaps.count(gap) > 1
 
 
+def test_a_page_says_how_many_seeds_are_whole(claims):
+    whole = book(claims, {("cola", "mat"): 0.8, ("cola", "smart"): 0.7})
+    assert whole.seeds == "5 seeds"
+    gone = [job.id for job in whole.jobs if job.seed == 3 or (job.seed == 4 and job.arm == "mat")]
+    whole.__dict__["records"] = Records({name: line for name, line in whole.records.done.items() if name not in gone})
+    assert whole.seeds == "3 whole of 5 seeds" and whole.size.endswith("cola, tiny, 3 whole of 5 seeds")
+
+
 def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(claims):
     arms = {"untouched-standard": 0.6, "untouched-alum": 0.85, "continual-plain-standard": 0.6,
             "continual-alum-standard": 0.85, "scratch-plain-standard": 0.4, "scratch-alum-standard": 0.65}  # fmt: skip
