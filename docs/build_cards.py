@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from choices import decisions, lines_of, methods_table
+from choices import decisions, lines_of, methods_table, table
 from negatives import negatives
 from stages import gpu_table, stages_tables
 
@@ -30,7 +30,7 @@ def settings_table(method: type[Method]) -> str:
         printed = method.printed.get(f.name, f.default)
         two = [_value(f.default), "" if printed == f.default else _value(printed)]
         rows.append([f"`{f.name}`", *two, f.metadata["help"], _allowed(hints[f.name], f)])
-    return _table(["setting", "default", "printed", "meaning", "range"], rows) if rows else "There are no settings."
+    return table(["setting", "default", "printed", "meaning", "range"], rows) if rows else "There are no settings."
 
 
 def record_table(rows: list[dict[str, Any]], columns: list[str]) -> str:
@@ -38,7 +38,7 @@ def record_table(rows: list[dict[str, Any]], columns: list[str]) -> str:
     lines = [[_value(row.get(name)) for name in columns] for row in rows]
     commands = sorted({row["command"] for row in rows if "command" in row})
     measured = "".join(f"\n\nMeasured with `{command}`." for command in commands)
-    return _table([name.replace("_", " ") for name in columns], lines) + measured if rows else ""
+    return table([name.replace("_", " ") for name in columns], lines) + measured if rows else ""
 
 
 def with_class_columns(text: str) -> str:
@@ -95,10 +95,10 @@ def pages() -> dict[Path, str]:
     new[stages] = _filled(new[stages], "pretrain-gpu", gpu_table())
     new[stages] = _filled(new[stages], "stages-tables", stages_tables())
     choose = DOCS / "choose.md"
-    new[choose] = _filled(choose.read_text("utf-8"), "choices", _table(*decisions()))
-    new[choose] = _filled(new[choose], "gains", _table(*methods_table()))
+    new[choose] = _filled(choose.read_text("utf-8"), "choices", table(*decisions()))
+    new[choose] = _filled(new[choose], "gains", table(*methods_table()))
     log = DOCS / "experiments.md"
-    new[log] = _filled(log.read_text("utf-8"), "negatives", _table(*negatives()))
+    new[log] = _filled(log.read_text("utf-8"), "negatives", table(*negatives()))
     package = DOCS / "dependencies.md"
     new[package] = _filled(package.read_text("utf-8"), "package", package_tables())
     for name, method in METHODS.items():
@@ -122,7 +122,7 @@ def attacks_table() -> str:
         lines[-1] += [_percent(row["success_rate"]), str(row["violations"]), _percent(row["words_changed"]), *figures]
     head = ["recipe", "examples", "clean %", "under attack % (95 %)", "broken %", "marked", "words %", "queries"]
     commands = "".join(f"\n\nMeasured with `{command}`." for command in sorted({row["command"] for row in rows}))
-    return _table([*head, "similarity", "seconds"], lines) + commands if rows else ""
+    return table([*head, "similarity", "seconds"], lines) + commands if rows else ""
 
 
 def masked_lm() -> str:
@@ -146,7 +146,7 @@ def mixture_cost_table() -> str:
         lines.append([row["kind"], row["space"], str(row["attacks"]), f"{row['plain_forwards']:.2f}"])
         bytes_more = row["bytes_on_disk_for_one_more_attack"]
         lines[-1] += [str(row["bound"]), f"{row['peak_ratio']:.1f}x", f"{bytes_more / 1000:.0f}"]
-    return _table(head, lines) + "\n\nMeasured with `python benchmarks/mixture_cost.py`."
+    return table(head, lines) + "\n\nMeasured with `python benchmarks/mixture_cost.py`."
 
 
 def mixture_results() -> str:
@@ -181,7 +181,7 @@ def _task_results(task: str, lines: list[dict[str, Any]]) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in lines[0]["settings"].items() if value is not None)
     return (
         f"**{task}**: {count} test rows over {len(seeds)} seeds ({settings}). Accuracy in percent with a 95 % Wilson "
-        f"interval over all rows.\n\n{_table(head, rows)}"
+        f"interval over all rows.\n\n{table(head, rows)}"
     )
 
 
@@ -211,7 +211,7 @@ def online_table() -> str:
     names = [f"{name} %" for name in rows[0]["under_attack"]]
     head = ["online", "epochs", "seconds", "seconds an attack", "dev %", *names]
     about = f"{rows[0]['rows']} training rows, {rows[0]['examples']} test rows attacked, seed {rows[0]['seed']}"
-    return _table(head, lines) + f"\n\n{about}; measured with `{rows[0]['command']}`."
+    return table(head, lines) + f"\n\n{about}; measured with `{rows[0]['command']}`."
 
 
 def neurons_table() -> str:
@@ -245,7 +245,7 @@ def neurons_table() -> str:
         f"{max(m['peak_memory'] for m in record['models'].values()) / 1e9:.2f} GB of memory, one thread, other work "
         f"beside it. Measured with `{record['command']}`."
     )
-    return _table(head, lines) + "\n\n" + about
+    return table(head, lines) + "\n\n" + about
 
 
 def null_studies_table() -> str:
@@ -255,7 +255,7 @@ def null_studies_table() -> str:
         return ""
     keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points"]
     lines = [[_value(one[key]) for key in keys] for one in record["scenarios"]]
-    return _table([key.replace("_", " ") for key in keys], lines)
+    return table([key.replace("_", " ") for key in keys], lines)
 
 
 def package_tables() -> str:
@@ -273,8 +273,8 @@ def package_tables() -> str:
         f"The wheel has {record['wheel_bytes'] / 1000:.0f} kB ({embedded}), the sdist "
         f"{record['sdist_bytes'] / 1000:.0f} kB; installed with all that it needs "
         f"{record['installed_bytes'] / 1e6:.0f} MB."
-        f"\n\n{_table(['what', 'seconds', 'of them processor'], times)}\n\n"
-        f"{_table(['largest packages', 'version', 'MB installed'], sizes)}\n\n"
+        f"\n\n{table(['what', 'seconds', 'of them processor'], times)}\n\n"
+        f"{table(['largest packages', 'version', 'MB installed'], sizes)}\n\n"
         f"Measured with `{record['command']}`: {about}."
     )
 
@@ -295,7 +295,7 @@ def throughput_table(record: Any) -> str:
         lines[-1].append(_percent(row["share_of_victim_alone"].get(row["precision"], 0)) + " %")
         lines[-1] += ["" if row["accuracy_difference"] is None else f"{100 * row['accuracy_difference']:+.1f} points"]
         lines[-1] += ["" if row["queries_ratio"] is None else f"{row['queries_ratio']:.2f}"]
-    return _table(head, lines) + f"\n\nMeasured with `{record['command']}`."
+    return table(head, lines) + f"\n\nMeasured with `{record['command']}`."
 
 
 def _percent(share: float | None) -> str:
@@ -315,7 +315,7 @@ def scored_rows_table() -> str:
         lines.append([family, rows, *cells, f"{max(row['largest_difference'].values()):.0e}"])
     head = ["family", "scored rows", "s, all rows", "s, scored", "times faster", "MiB, all rows", "MiB, scored"]
     about = "{size}, {batch} x {length} tokens, {threads} threads, float32".format(**record["settings"])
-    return _table([*head, "largest difference"], lines) + f"\n\n{about}; by `python benchmarks/scored_rows.py`."
+    return table([*head, "largest difference"], lines) + f"\n\n{about}; by `python benchmarks/scored_rows.py`."
 
 
 def pretrain_table() -> str:
@@ -329,17 +329,12 @@ def pretrain_table() -> str:
         lines.append([what, *speeds, f"{row['relative_time']:.2f}", f"{row['bound']:.2f}"])
         lines[-1].append(f"{row['measured_over_bound']:.2f}")
     head = ["run", "tokens/s, standard", "tokens/s, alum", "time of a step", "bound", "measured over bound"]
-    return _table(head, lines) + "\n\nBy `python benchmarks/pretrain_throughput.py`." if lines else ""
+    return table(head, lines) + "\n\nBy `python benchmarks/pretrain_throughput.py`." if lines else ""
 
 
 def _records(name: str) -> list[dict[str, Any]]:
     path = DOCS.parent / "benchmarks" / "results" / name
     return json.loads(path.read_text("utf-8")) if path.is_file() else []
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _filled(text: str, name: str, body: str) -> str:

@@ -157,3 +157,9 @@ def lines_of(name: str) -> list[dict[str, Any]]:
     """The lines of a file of records; none if it is not there."""
     path = RECORDS / name
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; no cell can break out of it."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -3,7 +3,7 @@
 from statistics import fmean, median
 from typing import Any
 
-from choices import lines_of
+from choices import lines_of, table
 
 from sparring.evaluate.metrics import interval
 from sparring.methods.alum import ALUM
@@ -59,7 +59,7 @@ def gpu_table() -> str:
         f"{about['steps']} steps in {about['seconds']:.0f} s, by `{about['command']}`. Utilisation is 6 x "
         f"{about['weights'] / 1e6:.1f} million weights x passes x tokens/s over {about['peak'] / 1e12:.0f} TFLOP/s."
     )
-    return f"{_table(head, rows)}\n\n{said}"
+    return f"{table(head, rows)}\n\n{said}"
 
 
 def _said(stage: str, title: str, scale: dict[str, Any], rows: list[Row]) -> str:
@@ -82,11 +82,11 @@ def _pretrained(rows: list[Row]) -> str:
         if own:
             right = fmean(row["minimal_pairs"]["accuracy"] for row in own)
             cells = [f"{own[0]['steps']:,}", f"{fmean(row['train_seconds'] for row in own) / 60:.0f}"]
-            cells += [f"{fmean(row['held_out']['loss'] for row in own):.3f}"]
-            cells += [f"{100 * fmean(row['held_out']['accuracy'] for row in own):.1f}"]
+            cells.append(_over_seeds([row["held_out"]["loss"] for row in own], ".3f"))
+            cells.append(_over_seeds([100 * row["held_out"]["accuracy"] for row in own], ".1f"))
             lines.append([title, *cells, _share(right, own[0]["minimal_pairs"]["pairs"])])
     head = ["pre-training", "steps", "minutes", "held-out loss", "masked tokens right %", "minimal pairs right %"]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _tuned(rows: list[Row]) -> str:
@@ -104,7 +104,7 @@ def _tuned(rows: list[Row]) -> str:
         "fine-tuned with",
         *(f"{task.upper()}{more}" for task in tasks for more in (" %", " attacked %")),
     ]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _compared(rows: list[Row]) -> str:
@@ -127,10 +127,10 @@ def _compared(rows: list[Row]) -> str:
         body.append([title, *told])
     if not body:
         return ""
-    table = _table(["ALUM minus plain", "dev, points", "under attack, points"], body)
+    shown_as = table(["ALUM minus plain", "dev, points", "under attack, points"], body)
     return (
-        f"{table}\n\nIntervals of {shown} of these {2 * len(body)} differences leave zero out (Newcombe's 95 %, not "
-        "corrected for their number, as if the two had answered other examples)."
+        f"{shown_as}\n\nIntervals of {shown} of these {2 * len(body)} differences leave zero out (Newcombe's 95 %, "
+        "not corrected for their number, as if the two had answered other examples)."
     )
 
 
@@ -157,10 +157,12 @@ def newcombe(a: float, of_a: int, b: float, of_b: int) -> tuple[float, float, fl
     return a - b, a - b - low, a - b + high
 
 
+def _over_seeds(values: list[float], form: str) -> str:
+    """The mean, with the range of the seeds if there are several."""
+    shown = format(fmean(values), form)
+    return shown if len(values) == 1 else f"{shown} ({min(values):{form}}-{max(values):{form}})"
+
+
 def _share(share: float, of: int) -> str:
     low, high = interval(round(share * of), of)
     return f"{100 * share:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
