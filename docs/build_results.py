@@ -22,8 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import claims
 from claims import Book, Verdict, line
+from prices import HEAD as PRICES
+from prices import SAID, costs, machine_of
 
-from sparring.study.figures import Figure, Seeds
+from sparring.study.figures import Figure, Seeds, group_of
 from sparring.study.records import RECORDS
 from sparring.study.sentences import SCALES, count, ends, listed
 from sparring.study.summary import Cell, Group, Measure
@@ -293,23 +295,50 @@ def figures(book: Book, *, attacked: bool) -> list[str]:
                     "",
                     *_figures(book, cells, [(group, m, m.title) for m in part]),
                 ]
-    out += costs(book)
+    out += alike(book)
+    if rows := costs(book):
+        out += [SAID, "", *table(PRICES, rows)]
     return out
+
+
+def alike(book: Book) -> list[str]:
+    """How many models have the same rows right, as those have that give every text one class."""
+    seeds: dict[Group, dict[int, dict[str, int]]] = {}
+    for job in book.jobs:
+        record = book.records.done.get(job.id)
+        if record is not None and job.kind == "score" and not job.settings["cross_domain"]:
+            letters = record["result"].get("correct")
+            if letters is not None:
+                count_of = seeds.setdefault(group_of(job), {}).setdefault(job.seed, {})
+                count_of[letters] = count_of.get(letters, 0) + 1
+    said = []
+    for group, by_seed in seeds.items():
+        found = [(max(one.values()), sum(one.values()), seed) for seed, one in by_seed.items() if max(one.values()) > 2]
+        if found:
+            parts = [f"{same} of {of} models of seed {seed}" for same, of, seed in sorted(found, key=lambda x: x[2])]
+            said.append(f"{TO.text(book.place(group))} at equal {group.budget}: {listed(parts)}")
+    if not said:
+        return []
+    return [
+        "Models that are right on exactly the same rows, as those are that give every text one class; that such arms "
+        f"are equal says nothing of what was done to them: {'; '.join(said)}.",
+        "",
+    ]
 
 
 def _figures(
     book: Book, cells: Mapping[tuple[Group, str, Measure], Cell], columns: Sequence[tuple[Group, Measure, str]]
 ) -> list[str]:
-    rows = []
+    rows, of = [], len(book.study["seeds"])
     for arm in book.summary.arms:
         own = [cells.get((group, arm, measure)) for group, measure, _ in columns]
         if any(own):
-            rows.append([TO.text(arm), *(figure(cell) for cell in own)])
+            rows.append([TO.text(arm), *(figure(cell, of) for cell in own)])
     return table(["arm", *(TO.text(title) for _, _, title in columns)], rows)
 
 
-def figure(cell: Cell | None) -> str:
-    """ "85.1 (82.0 to 88.0) ▲"."""
+def figure(cell: Cell | None, of: int) -> str:
+    """ "85.1 (82.0 to 88.0) ▲"; "85.1 (82.0 to 88.0), 1 seed" where others of all seeds are still to come."""
     if cell is None:
         return ""
     metric, spread = cell.measure.metric, cell.spread
@@ -317,22 +346,8 @@ def figure(cell: Cell | None) -> str:
     interval = spread.bootstrap_interval or spread.t_interval
     text = f"{scale * spread.mean:.{digits}f}" + ("" if interval is None else f" ({ends(interval, metric)})")
     mark = "" if cell.comparison is None else MARKS[cell.comparison.verdict][0]
-    return f"{text} {mark}".strip()
-
-
-def costs(book: Book) -> list[str]:
-    """Seconds and passes of a training with all it needs, on average over data sets and seeds."""
-    rows = []
-    for arm in book.summary.arms:
-        own = [cost for cost in book.summary.costs if cost.arm == arm]
-        for budget in book.study["budgets"]:
-            seconds = [cost.train_seconds.mean for cost in own if cost.group.budget == budget and cost.train_seconds]
-            passes = [cost.passes.mean for cost in own if cost.group.budget == budget and cost.passes]
-            if seconds:
-                shown = f"{np.mean(passes):.0f}" if passes else ""
-                rows.append([TO.text(arm), budget, f"{np.mean(seconds):.0f}", shown])
-    head = ["arm", "budget", "seconds of training", "forward passes"]
-    return ["Cost of a training with all it needs, mean over data and seeds:", "", *table(head, rows)] if rows else []
+    seeds = len(spread.values)
+    return f"{text} {mark}".strip() + ("" if seeds == of else f", {count(seeds, 'seed')}")
 
 
 def search_of(study: str) -> str | None:
@@ -374,7 +389,11 @@ def how(page: Page, books: Sequence[Book]) -> list[str]:
     commands += [f"sparring report studies/{name}" for name in page.studies]
     out = ["## How it is run", "", "```", *commands, "python docs/build_results.py", "```", ""]
     files = listed([f"`studies/{name}.yaml`" for name in page.studies])
-    out += [f"Arms, data, seeds, settings, and how long it takes, stand in {files}.", ""]
+    out += [
+        f"Arms, data, seeds and settings stand in {files}. The data is not part of a clone: "
+        "[what goes where](../data.md); `sparring report` needs the records alone.",
+        "",
+    ]
     for book in books:
         done, study = len(book.records.done), book.study
         data = ", ".join(f"{name} {spec.get('limit', 'all')}" for name, spec in study["data"].items())
@@ -394,8 +413,7 @@ def machines(book: Book) -> str:
     """Where the jobs were done: the GPU's name where there was one, else the processor's."""
     count: dict[str, int] = {}
     for record in book.records.done.values():
-        where = record["environment"]
-        name = where["gpu"] or where["machine"]["processor"]
+        name = machine_of(record)
         count[name] = count.get(name, 0) + 1
     return listed([f"{TO.text(name)} ({number})" for name, number in sorted(count.items())])
 

@@ -29,7 +29,9 @@ RULE = (
     "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. "
     "It *holds* if all of them are better, *holds in part* if at least half of them are and none is worse, "
     "*does not hold* if some are worse and none is better, *is mixed* if both occur, and *is open* if these numbers "
-    "cannot tell."
+    "cannot tell. The interval is of that difference alone and not corrected. p takes an arm to vary over seeds at "
+    "least as much as arms do on average, and is corrected: p decides, and a difference can be open though its "
+    "interval leaves nought out."
 )
 """What the words of a verdict mean."""
 

@@ -153,7 +153,7 @@ def test_every_figure_of_a_study_follows_from_its_raw_lines(results, place):
     text = results.pages(place)["families.md"]
     jobs, seen = raw_of(place / "studies" / "sst2-families"), 0
     for head, rows in tables_of(text):
-        if head[0] != "arm" or head[1] == "budget":
+        if head[0] != "arm":
             continue
         assert [plainly(row[0]) for row in rows] == list(ARMS)
         for row in rows:
@@ -162,12 +162,13 @@ def test_every_figure_of_a_study_follows_from_its_raw_lines(results, place):
                 assert cell.split(" ")[0] == f"{100 * want:.1f}", (row[0], title)
                 seen += 1
     assert seen == len(ARMS) * (1 + 1 + 2 * 2 + 1 + 3)
-    (costs,) = (rows for head, rows in tables_of(text) if head[:2] == ["arm", "budget"])
+    (costs,) = (rows for head, rows in tables_of(text) if head[:4] == ["data", "budget", "machine", "arm"])
     trained = len({job["id"] for job, _ in jobs if job["kind"] == "train"})
     others = len({job["id"] for job, _ in jobs}) - trained
     assert f"jobs done, on One GPU ({trained}) and x86_64 ({others}): " in plainly(text)
     plain = [result["train_seconds"] for job, result in jobs if (job["kind"], job["arm"]) == ("train", "standard")]
-    assert costs[0][2] == f"{sum(plain) / len(plain):.0f}"
+    assert costs[0][:4] == ["sst2", "epochs", "One GPU", "standard"]
+    assert costs[0][4] == f"{sum(plain) / len(plain):.0f}"
 
 
 def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(results, place):
@@ -265,6 +266,12 @@ def test_a_page_says_how_many_seeds_are_whole(claims):
     gone = [job.id for job in whole.jobs if job.seed == 3 or (job.seed == 4 and job.arm == "mat")]
     whole.__dict__["records"] = Records({name: line for name, line in whole.records.done.items() if name not in gone})
     assert whole.seeds == "3 whole of 5 seeds" and whole.size.endswith("cola, tiny, 3 whole of 5 seeds")
+
+
+def test_models_that_are_right_on_the_same_rows_are_named(results, claims):
+    same = book(claims, {("rte", arm): 0.0 for arm in ("a", "b", "c")} | {("rte", "d"): 0.6}, seeds=2)
+    assert "rte at equal epochs: 3 of 4 models of seed 0 and 3 of 4 models of seed 1." in results.alike(same)[0]
+    assert results.alike(book(claims, {("rte", "a"): 0.0, ("rte", "b"): 0.0, ("rte", "c"): 0.6}, seeds=2)) == []
 
 
 def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(claims):
