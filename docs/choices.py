@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from claims import Book
+
 from sparring.evaluate.metrics import interval
+from sparring.study.sentences import listed
 from sparring.study.statistics import Interval, t_interval
 
 RECORDS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+STUDY = Path(__file__).resolve().parents[1] / "studies" / "sst2-families"
 PGD_RADIUS = "0.03x"
 BUDGETS = {"at most 2.5x": 2.5, "at most 3.5x": 3.5, "any": float("inf")}
 """Budgets by the measured time of a step in float32, in plain steps."""
@@ -58,7 +62,7 @@ def decisions() -> tuple[list[str], list[list[str]]]:
             able = [name for name in found if cost.get(name, (most,))[0] <= most]
             if able:
                 lines.append([goal, budget, *_choice(able, found)])
-    lines += [*_online(), *_mixtures()]
+    lines += [*_studied(), *_online(), *_mixtures()]
     return ["goal", "budget", "take", "what our records say"], lines
 
 
@@ -72,6 +76,26 @@ def _choice(able: Sequence[str], found: dict[str, tuple[float, Interval | None]]
     others = sorted((name for name in above if name != best), key=lambda name: -found[name][0])
     more = f"; also above nought: {', '.join(map(_link, others))}" if others else ""
     return _link(best), f"{said}{more}"
+
+
+def _studied() -> list[list[str]]:
+    """What a study over several seeds found under each text attack, after its correction."""
+    if not (STUDY / "records.jsonl").is_file():
+        return []
+    book = Book(STUDY)
+    plain, better, said, open_under = str(book.study["baseline"]), list[str](), list[str](), list[str]()
+    means = {(cell.arm, cell.measure): 100 * cell.spread.mean for cell in book.summary.cells}
+    for measure in dict.fromkeys(cell.measure for cell in book.summary.cells if cell.measure.what == "attack"):
+        compared = [cell for cell in book.summary.cells if cell.measure == measure and cell.comparison is not None]
+        found = [cell.arm for cell in compared if cell.comparison is not None and cell.comparison.verdict == "better"]
+        for arm in found:
+            better.append(f"{arm} under {measure.name}")
+            said.append(f"{better[-1]} {means[plain, measure]:.1f} → {means[arm, measure]:.1f}")
+        open_under += [] if found else [measure.name]
+    said += [f"nothing is shown under {listed(open_under)}"] if open_under else []
+    rows = listed([f"{spec.get('limit', 'all')} rows of {name}" for name, spec in book.study["data"].items()])
+    end = f"after Holm, {book.seeds}, {rows} ([study](results/families.md))"
+    return [["text attacks", "any", "; ".join(better) or "nothing is shown", f"{'; '.join(said)}; {end}"]]
 
 
 def _online() -> list[list[str]]:

@@ -167,6 +167,20 @@ def test_a_method_is_recommended_only_within_budget_and_where_its_interval_lies_
     assert middle[2] == any_time[2] == "[pgd](methods/pgd.md)" and "+4.1 (+3.9 to +4.3)" in middle[3]
 
 
+def test_what_a_study_shows_under_text_attacks_is_among_the_choices(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import choices
+
+    ((goal, _, take, said),) = choices._studied()
+    lines = [
+        line for line in (ROOT / "docs" / "results" / "families.md").read_text("utf-8").splitlines() if "▲" in line
+    ]
+    better = {line.split("|")[1].strip() for line in lines if line.startswith("|")}
+    assert goal == "text attacks" and better
+    assert {one.split(" under ")[0] for one in take.split("; ")} == better
+    assert "nothing is shown under deepwordbug and a2t" in said and "3 seeds" in said
+
+
 def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
