@@ -1,5 +1,6 @@
 """What the page on pre-training says of ALUM at every stage and of a run on a GPU, from the records alone."""
 
+from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
@@ -97,7 +98,9 @@ def _tuned(rows: list[Row]) -> str:
         for method in ("standard", "alum"):
             if any((arm, task, method) in cells for task in tasks):
                 found = [cells.get((arm, task, method)) for task in tasks]
-                shown = [[_share(*one["dev"]), _share(*one["attacked"])] if one else ["", ""] for one in found]
+                shown = [
+                    [_share(*one.mean("dev")), _share(*one.mean("attacked"))] if one else ["", ""] for one in found
+                ]
                 lines.append([title, method, *(cell for pair in shown for cell in pair)])
     head = [
         "pre-training",
@@ -117,36 +120,60 @@ def _compared(rows: list[Row]) -> str:
             lines.append((f"pre-training, {task.upper()}, fine-tuned with {method}", one, cells[other]))
         if method == "alum" and (arm, task, "standard") in cells:
             lines.append((f"fine-tuning, {task.upper()}, {ARMS[arm]}", one, cells[arm, task, "standard"]))
-    body = []
+    body, alike = [], 0
     for title, one, plain in sorted(lines, key=lambda line: line[0]):
         told = []
         for measure in ("dev", "attacked"):
-            difference, low, high = newcombe(*one[measure], *plain[measure])
-            shown += low > 0 or high < 0
-            told.append(f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+            difference, low, high = newcombe(*one.mean(measure), *plain.mean(measure))
+            by_seed = one.minus(plain, measure)
+            if low > 0 or high < 0:
+                shown += 1
+                alike += bool(by_seed) and (min(by_seed) > 0 or max(by_seed) < 0)
+            each = f"; by seed {', '.join(f'{100 * d:+.1f}' for d in by_seed)}" if len(by_seed) > 1 else ""
+            told.append(f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}){each}")
         body.append([title, *told])
     if not body:
         return ""
     shown_as = table(["ALUM minus plain", "dev, points", "under attack, points"], body)
+    signs = f" ({alike} of them with one sign in every seed)" if "by seed" in shown_as else ""
     return (
-        f"{shown_as}\n\nIntervals of {shown} of these {2 * len(body)} differences leave zero out (Newcombe's 95 %, "
-        "not corrected for their number, as if the two had answered other examples)."
+        f"{shown_as}\n\nIntervals of {shown} of these {2 * len(body)} differences leave zero out{signs}. They are "
+        "Newcombe's 95 %, of one seed's examples: not corrected for their number, as if the two had answered other "
+        "examples, and without what varies from seed to seed."
     )
 
 
-def _cells(rows: list[Row]) -> dict[tuple[str, str, str], dict[str, tuple[float, int]]]:
-    """By arm, task and method: mean share over seeds and examples of one seed, on dev rows and under attack."""
-    grouped: dict[tuple[str, str, str], list[Row]] = {}
+@dataclass(frozen=True)
+class Tuned:
+    """A way to make a classifier, over the seeds that it was made with."""
+
+    runs: dict[int, Row]
+    """By seed."""
+
+    def mean(self, measure: str) -> tuple[float, int]:
+        """Mean share and the examples of one seed, of "dev" rows or "attacked" ones."""
+        found = [_right(row, measure) for row in self.runs.values()]
+        return fmean(share for share, _ in found), found[0][1]
+
+    def minus(self, other: "Tuned", measure: str) -> list[float]:
+        """Differences of shares, seed by seed."""
+        seeds = sorted(self.runs.keys() & other.runs.keys())
+        return [_right(self.runs[seed], measure)[0] - _right(other.runs[seed], measure)[0] for seed in seeds]
+
+
+def _right(row: Row, measure: str) -> tuple[float, int]:
+    if measure == "dev":
+        return row["eval"]["accuracy"], row["dev_rows"]
+    return row["attack"]["under_attack"], row["attack"]["examples"]
+
+
+def _cells(rows: list[Row]) -> dict[tuple[str, str, str], Tuned]:
+    """By arm, task and method."""
+    found: dict[tuple[str, str, str], Tuned] = {}
     for row in rows:
         if row["kind"] == "tuned":
-            grouped.setdefault((row["arm"], row["task"], row["method"]), []).append(row)
-    return {
-        key: {
-            "dev": (fmean(row["eval"]["accuracy"] for row in own), own[0]["dev_rows"]),
-            "attacked": (fmean(row["attack"]["under_attack"] for row in own), own[0]["attack"]["examples"]),
-        }
-        for key, own in grouped.items()
-    }
+            found.setdefault((row["arm"], row["task"], row["method"]), Tuned({})).runs[row["seed"]] = row
+    return found
 
 
 def newcombe(a: float, of_a: int, b: float, of_b: int) -> tuple[float, float, float]:
