@@ -9,6 +9,7 @@ benchmarks/results that are about the same claim. A study without records has a 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -303,19 +304,19 @@ def figures(book: Book, *, attacked: bool) -> list[str]:
 
 def alike(book: Book) -> list[str]:
     """How many models have the same rows right, as those have that give every text one class."""
-    seeds: dict[Group, dict[int, dict[str, int]]] = {}
+    answers: dict[Group, dict[int, Counter[str]]] = {}
     for job in book.jobs:
-        record = book.records.done.get(job.id)
-        if record is not None and job.kind == "score" and not job.settings["cross_domain"]:
-            letters = record["result"].get("correct")
-            if letters is not None:
-                count_of = seeds.setdefault(group_of(job), {}).setdefault(job.seed, {})
-                count_of[letters] = count_of.get(letters, 0) + 1
+        result = book.records.done.get(job.id, {}).get("result", {})
+        if job.kind == "score" and not job.settings["cross_domain"] and "correct" in result:
+            answers.setdefault(group_of(job), {}).setdefault(job.seed, Counter())[result["correct"]] += 1
     said = []
-    for group, by_seed in seeds.items():
-        found = [(max(one.values()), sum(one.values()), seed) for seed, one in by_seed.items() if max(one.values()) > 2]
-        if found:
-            parts = [f"{same} of {of} models of seed {seed}" for same, of, seed in sorted(found, key=lambda x: x[2])]
+    for group, by_seed in answers.items():
+        parts = [
+            f"{max(one.values())} of {one.total()} models of seed {seed}"
+            for seed, one in sorted(by_seed.items())
+            if max(one.values()) > 2
+        ]
+        if parts:
             said.append(f"{TO.text(book.place(group))} at equal {group.budget}: {listed(parts)}")
     if not said:
         return []
@@ -338,7 +339,7 @@ def _figures(
 
 
 def figure(cell: Cell | None, of: int) -> str:
-    """ "85.1 (82.0 to 88.0) ▲"; "85.1 (82.0 to 88.0), 1 seed" where others of all seeds are still to come."""
+    """ "85.1 (82.0 to 88.0) ▲"; "85.1 (82.0 to 88.0), one seed" where others are still to come."""
     if cell is None:
         return ""
     metric, spread = cell.measure.metric, cell.spread
