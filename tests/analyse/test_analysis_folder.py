@@ -125,7 +125,7 @@ def test_each_mistake_gives_one_message(place, tmp_path, capsys, more, said):
 
 def test_models_that_are_not_there_or_twice_are_named(place, tmp_path, capsys):
     code, _, err = analyse(place, tmp_path / "o", capsys=capsys, runs=("nothing",))
-    assert (code, "holds no trained model" in err) == (2, True)
+    assert (code, "there is no folder" in err) == (2, True)
     code, _, err = analyse(place, tmp_path / "o", capsys=capsys, runs=("plain", "plain"))
     assert (code, "is named twice" in err) == (2, True)
 

@@ -43,10 +43,19 @@ def begun(here, preset, *more, capsys):
 def test_every_preset_is_a_study_as_it_is(here, preset, capsys):
     path, text, _ = begun(here, preset, "--cross-domain", "other.csv", "--seeds", 2, capsys=capsys)
     study = read_study(path)
-    assert study.seeds == (0, 1) and study.models == {"base": "base"} and study.attacks.calibrated
+    assert study.seeds == (0, 1) and study.models == {"base": "base"}
     assert study.cross_domain["other"].labels == {"0": "neg", "1": "pos"}
-    assert text.startswith("# ") and study.baseline in study.arms and len(study.arms) >= 8
+    assert text.startswith("# ") and study.baseline in study.arms
     assert {arm.family for arm in study.arms.values()} > {"baseline"}
+    small = preset == "first"
+    assert study.attacks.calibrated is not small and (len(study.arms) == 2 if small else len(study.arms) >= 8)
+
+
+def test_the_first_study_needs_no_resources(here, capsys):
+    found = plan(begun(here, "first", capsys=capsys)[0])
+    assert {(job.arm, job.kind) for job in found.jobs if job.seed == 0} == {
+        (arm, kind) for arm in ("standard", "fgm") for kind in ("train", "score", "attack")
+    }
 
 
 def test_the_preset_of_the_comparison_has_its_three_families(here, capsys):

@@ -18,7 +18,10 @@ app = typer.Typer(help="Studies: one file, many runs, one report.", no_args_is_h
 
 @app.command("init")
 def init(
-    preset: Annotated[str, typer.Argument(help="altinisik, embedding-methods, adpmixup, alum-stages or cat-intent.")],
+    preset: Annotated[
+        str,
+        typer.Argument(help="first (two arms), altinisik, embedding-methods, adpmixup, alum-stages or cat-intent."),
+    ],
     data: Annotated[
         str, typer.Option(help="Training data: a file, a folder with train, dev and test files, a task name, or demo.")
     ] = "demo",

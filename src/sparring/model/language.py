@@ -14,7 +14,7 @@ from torch import nn
 from ..data.batch import make_key
 from ..errors import ModelError, SettingError
 from ..settings import nearest
-from .load import LOCAL, MINILM, first_line, minilm_folder
+from .load import LOCAL, first_line, source_of
 from .packed import position_offset
 
 Objective = Literal["mlm", "clm"]
@@ -77,7 +77,7 @@ def load_language_model(
     Raises ModelError when it cannot be found, is made for the other objective, or has no safetensors weights that fit.
     """
     _check_objective(objective, tokenizer)
-    source = str(minilm_folder()) if name == MINILM else name
+    source = source_of(name)
     config = _find_config(source, name)
     _check_architecture(config, objective, name)
     config.use_cache = False

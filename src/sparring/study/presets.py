@@ -53,6 +53,26 @@ def preset(name: str, facts: Facts) -> str:
 # the presets
 
 
+def _first(facts: Facts) -> str:
+    return f"""\
+# A first study: does an adversary gain anything over plain training on these data? Put another method of
+# `sparring methods` in the place of fgm, or a line of its own below it.
+{_head(facts)}
+{_train(facts)}
+budgets: {{epochs: 3}}   # add `passes: 6` to compare at equal passes over the data as well: fgm makes two a step
+baseline: standard
+arms:
+  standard: {{family: baseline}}
+  fgm:      {{family: embedding, train: {{method: fgm}}}}
+evaluate:
+  attacks:
+    recipes: [deepwordbug]   # changes characters and needs no resources; see `sparring recipes`
+    examples: 100     # test rows, the same for every arm and seed
+    # calibrated: true   # and once more by an attacker whom confidence cannot blind
+  keep_examples: 20
+"""
+
+
 def _altinisik(facts: Facts) -> str:
     attack = "textfooler" if _has("textfooler") else "deepwordbug"
     resample = (
@@ -195,6 +215,7 @@ arms:
 
 
 PRESETS: Mapping[str, Callable[[Facts], str]] = {
+    "first": _first,
     "altinisik": _altinisik,
     "embedding-methods": _embedding_methods,
     "adpmixup": _adpmixup,

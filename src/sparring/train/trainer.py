@@ -377,7 +377,10 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             self._seconds_before, self.online_seconds = float(spent["seconds"]), float(spent["online_seconds"])
             self.engine.view.passes = int(spent["forward_passes"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} does not say what the run had cost by then; it cannot be resumed") from error
+            raise RunError(
+                f"{path} does not say what the run had cost by then; delete {path.parent} and resume from the "
+                "checkpoint before it, or begin again"
+            ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
