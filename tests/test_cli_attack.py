@@ -397,3 +397,25 @@ def test_recipes_are_listed_and_each_is_shown_with_its_constants(capsys, monkeyp
     assert code == 0 and "edit distance" in out and "TextAttack 0.3.11" in out
     code, _, err = sparring("recipes", "show", "pws", capsys=capsys)
     assert code == 2 and "did you mean 'pwws'" in err
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same(place, tmp_path, monkeypatch, capsys):
+    assert attack(place, tmp_path / "whole", capsys=capsys)[0] == 0
+    from sparring.attack.records import Writer
+
+    add, written = Writer.add, []
+
+    def stopped_after_two(self, outcome):
+        add(self, outcome)
+        written.append(outcome.row)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Writer, "add", stopped_after_two)
+    code, _, err = attack(place, tmp_path / "o", capsys=capsys)
+    assert code == 130 and f"are kept in {tmp_path / 'o'}; the same command with --resume goes on" in err
+    code, _, err = attack(place, tmp_path / "o", "--resume", capsys=capsys)
+    assert code == 0, err
+    assert sorted(written) == list(range(len(ROWS)))  # none twice
+    whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "o"))
+    assert resumed["attacks"][0]["summary"] == whole["attacks"][0]["summary"]

@@ -253,6 +253,7 @@ class Page:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sparring.train.pretrain.pretrain", short_pretrain)
             exec(code, names)
+        self.capsys.readouterr()  # what it printed is no part of what the next command says
 
     def yaml(self, block, where):
         """A study, of which every job is planned."""

@@ -25,7 +25,7 @@ from ..attack.run import Results, attack
 from ..attack.similarity import Encoder
 from ..attack.victim import ModelVictim, Victim, as_victim
 from ..data.load import Examples, load
-from ..errors import DataError, ModelError, RunError, SettingError
+from ..errors import DataError, Interrupted, ModelError, RunError, SettingError
 from ..model import world
 from ..train.folder import RUN, read_run, versions, write_json
 from ..train.options import check_frozen
@@ -78,7 +78,7 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     {"victims": [{"victim", "data", "attacks": [...], "worst_case", "calibration", "minimum", "transfer"}],
     "comparison": [...]}.
     With torchrun every process takes its share of the examples; the record is complete in all of them.
-    Raises SparringError for anything a user can mend; finished examples are kept.
+    Raises SparringError for anything a user can mend, Interrupted after Ctrl-C; finished examples are kept.
     """
     if not job.recipes and not job.transfer:
         raise SettingError("there is nothing to do: name a recipe, or a file of adversarial rows with --transfer")
@@ -104,7 +104,12 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
     encoder = _encoder()
     records, attacks = [], []
     for victim, folder in zip(job.victims, folders, strict=True):
-        record, outcomes = _attack_victim(job, victim, folder, encoder, progress)
+        try:
+            record, outcomes = _attack_victim(job, victim, folder, encoder, progress)
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                f"stopped: the examples that have ended are kept in {folder}; the same command with --resume goes on"
+            ) from error
         records.append(record)
         attacks.append(outcomes)
     result: dict[str, Any] = {"victims": records}
