@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -23,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import claims
 from claims import Book, Verdict, line
+from older import adpmixup_table, benchmark, benchmark_trade_offs, older_runs, table
 from prices import HEAD as PRICES
 from prices import SAID, costs, machine_of
 
-from sparring.study.figures import Figure, Seeds, group_of
+from sparring.study.figures import group_of
 from sparring.study.records import RECORDS
 from sparring.study.sentences import SCALES, count, ends, listed
 from sparring.study.summary import Cell, Group, Measure
@@ -49,39 +49,6 @@ class Page:
     full: str
     limits: Sequence[str]
     paper: Sequence[str]
-
-
-def older_runs(names: Sequence[str]) -> list[str]:
-    """From benchmarks/results/methods_on_sst2.jsonl: accuracy, accuracy under PGD and cost of some methods."""
-    lines = benchmark("methods_on_sst2")
-    rows = []
-    for name in names:
-        own = [one for one in lines if (one["method"], one["preset"], one["settings"]) == (name, "default", {})]
-        if own:
-            clean, under = ([one["accuracy"] for one in own], [one["pgd"]["0.03x"] for one in own])
-            cost = [
-                str(round(float(np.mean([one[key] for one in own])))) for key in ("train_seconds", "forward_passes")
-            ]
-            rows.append([name, shares(clean), shares(under), *cost, str(len(own))])
-    if not rows:
-        return []
-    head = ["method", "accuracy", "under PGD on embeddings", "seconds", "forward passes", "seeds"]
-    return [
-        "## Older records",
-        "",
-        "SST-2, 1,000 training rows, MiniLM, default settings, equal epochs; mean ± standard deviation over seeds, in "
-        "%. They decide nothing about the claim: nothing was searched for, and passes differ.",
-        "",
-        *table(head, rows),
-        "Records: `benchmarks/results/methods_on_sst2.jsonl`, by `python benchmarks/methods_on_sst2.py --data sst2`.",
-        "",
-    ]
-
-
-def shares(values: Sequence[float]) -> str:
-    """ "83.2 ± 0.4"."""
-    deviation = f" ± {100 * float(np.std(values, ddof=1)):.1f}" if len(values) > 1 else ""
-    return f"{100 * float(np.mean(values)):.1f}{deviation}"
 
 
 def adpmixup_verdict(books: Sequence[Book]) -> Verdict:
@@ -115,64 +82,6 @@ def with_cost(found: Verdict, seconds: Mapping[str, Sequence[float]]) -> Verdict
     if not found.sentence or not known:
         return found
     return replace(found, sentence=f"{found.sentence[:-1]}; training took {listed(known)}.")
-
-
-def benchmark_trade_offs() -> dict[str, dict[str, Seeds]]:
-    """Task -> model -> seeds, of models under all attacks: mean of clean accuracy and that under each attack.
-
-    And the same of the attacks that were not trained on.
-    """
-    lines, found = benchmark("mixture_on_real_data"), dict[str, dict[str, Seeds]]()
-    for task in dict.fromkeys(one["task"] for one in lines):
-        of_task = [one for one in lines if one["task"] == task]
-        for title, own in ((task, of_task), (f"{task}, unknown attacks", [one for one in of_task if not one["known"]])):
-            attacks = {one["attack"] for one in own}
-            for one in own:
-                same = [other for other in own if (other["model"], other["seed"]) == (one["model"], one["seed"])]
-                if {other["attack"] for other in same} == attacks:
-                    values = [np.mean([other["clean"], other["under_attack"]]) for other in same]
-                    figure = Figure(np.array([np.mean(values)]), f"{task} {one['seed']}", ())
-                    found.setdefault(title, {}).setdefault(one["model"], {})[one["seed"]] = figure
-    return found
-
-
-def adpmixup_table() -> list[str]:
-    """The records of the benchmark by task, model and attack."""
-    lines, trades, out = benchmark("mixture_on_real_data"), benchmark_trade_offs(), list[str]()
-    for task in dict.fromkeys(one["task"] for one in lines):
-        own = [one for one in lines if one["task"] == task]
-        attacks = list(dict.fromkeys((one["attack"], one["known"]) for one in own))
-        rows = []
-        for model in dict.fromkeys(one["model"] for one in own):
-            of = [one for one in own if one["model"] == model]
-            first = [one for one in of if one["attack"] == attacks[0][0]]
-            under = [[one["under_attack"] for one in of if one["attack"] == attack] for attack, _ in attacks]
-            trade = trades.get(task, {}).get(model, {})
-            seconds = np.mean([one["training_seconds"] for one in of])
-            cells = [shares([one["clean"] for one in first]), *(shares(one) if one else "" for one in under)]
-            mean = shares([float(figure.values[0]) for figure in trade.values()]) if trade else ""
-            rows.append([model, *cells, mean, f"{seconds:.0f}", f"{max(one['trained_parameters'] for one in of):,}"])
-        seeds, examples = {one["seed"] for one in own}, own[0]["examples"]
-        head = ["model", "clean", *(f"{name}{'' if known else ' (unknown)'}" for name, known in attacks)]
-        given = ", ".join(f"{name} {value}" for name, value in own[0]["settings"].items() if value is not None)
-        out += [
-            f"**{TO.text(task)}**: {count(len(seeds), 'seed')}, {examples} test rows each ({TO.text(given)}). Mean ± "
-            "standard deviation over seeds, in %; the trade-off is the mean of clean accuracy and accuracy under an "
-            "attack, over all attacks.",
-            "",
-            *table([*head, "trade-off", "training s", "trained parameters"], rows),
-        ]
-    if out:
-        out = ["## Older records", "", *out]
-        out += [
-            "Records: `benchmarks/results/mixture_on_real_data.jsonl`, by `python benchmarks/mixture_on_real_data.py`.",
-            "",
-            "![Shares of the clean adapter on clean and attacked texts](../mixing.svg)",
-            "",
-            "The picture is of one mixture, with other settings: see [adapter mixtures](../mixture.md).",
-            "",
-        ]
-    return out
 
 
 DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
@@ -420,18 +329,6 @@ def machines(book: Book) -> str:
 
 
 # everything
-
-
-def benchmark(name: str) -> list[dict[str, Any]]:
-    """Lines of a file of benchmarks/results; none if it is not there."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.jsonl"
-    return [json.loads(one) for one in path.read_text("utf-8").splitlines() if one.strip()] if path.is_file() else []
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells are Markdown already."""
-    ruler = "|".join(["---"] + ["---:"] * (len(head) - 1))
-    return [f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def pages(root: Path = ROOT) -> dict[str, str]:

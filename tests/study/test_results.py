@@ -77,7 +77,7 @@ def test_the_pages_in_the_repository_are_those_of_its_records(written):
 
 
 def test_a_claim_without_records_is_not_run_and_shows_no_figure(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules["older"], "RECORDS", tmp_path)
     for name, text in results.pages(tmp_path).items():
         if name != "index.md":
             assert text.split("\n")[2].startswith("**Not run yet here**"), name
