@@ -1,14 +1,14 @@
 """What the records of a study say about the claim of a paper: a sentence, and the comparisons that it rests on."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparring.study.comparisons import against, corrected, scatter
+from sparring.study.comparisons import against, common, corrected, scatter
 from sparring.study.figures import Figure, Figures, Seeds, group_of, read_figures
 from sparring.study.job import Job
 from sparring.study.plan import read_plan
@@ -29,9 +29,9 @@ RULE = (
     "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. "
     "It *holds* if all of them are better, *holds in part* if at least half of them are and none is worse, "
     "*does not hold* if some are worse and none is better, *is mixed* if both occur, and *is open* if these numbers "
-    "cannot tell. The interval is of that difference alone and not corrected. p takes an arm to vary over seeds at "
-    "least as much as arms do on average, and is corrected: p decides, and a difference can be open though its "
-    "interval leaves nought out."
+    "cannot tell. The interval is of one difference alone; p is corrected for their number, and decides: a difference "
+    "can be open though its interval leaves nought out. Both take an arm to vary over seeds at least as much as arms do "
+    "on average, and err on the side of caution."
 )
 """What the words of a verdict mean."""
 
@@ -330,7 +330,10 @@ def families(book: Book) -> Verdict:
 
 
 def confidence(books: Sequence[Book]) -> Verdict:
-    """Each arm under each attack, by the calibrated attacker against the usual one: where worse, confidence hid it."""
+    """Each arm under each attack, by the calibrated attacker against the usual one: where worse, confidence hid it.
+
+    Both attack the same models, so that what is tested are differences by seed and row, against none.
+    """
     sides: list[Side] = []
     for book in books:
         groups = [group for group in book.groups if book.attacks(group)]
@@ -340,10 +343,14 @@ def confidence(books: Sequence[Book]) -> Verdict:
                 place = f"{place}, {book.place(group)} at equal {group.budget}"
             for measure in book.attacks(group):
                 warm = Measure("calibrated", measure.name)
-                for arm in book.summary.arms:
-                    a, b = (book.figures.of(group, arm, one) for one in (warm, measure))
+                differ = {
+                    arm: differences(*(book.figures.of(group, arm, one) for one in (warm, measure)))
+                    for arm in book.summary.arms
+                }
+                for arm, found in differ.items():
+                    none = {seed: replace(one, values=np.zeros_like(one.values)) for seed, one in found.items()}
                     what = f"{arm} under {measure.name} ({place})"
-                    sides.append((what, "accuracy", a, b, book.everyone(group, warm) + book.everyone(group, measure)))
+                    sides.append((what, "accuracy", found, none, list(differ.values())))
     pairs = compared(sides)
     if not pairs:
         return NONE
@@ -359,6 +366,12 @@ def confidence(books: Sequence[Book]) -> Verdict:
         f"{deepest.numbers}, {deepest.what} ({sizes})."
     )
     return Verdict(sentence, pairs)
+
+
+def differences(a: Seeds, b: Seeds) -> Seeds:
+    """a minus b, row by row, of the seeds on which both have the same rows."""
+    same, _ = common(a, b)
+    return {seed: replace(a[seed], values=a[seed].values - b[seed].values) for seed in same}
 
 
 NONE = Verdict("")

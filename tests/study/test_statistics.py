@@ -11,6 +11,7 @@ from sparring.study.comparisons import against
 from sparring.study.figures import Figure, spread_of
 from sparring.study.machine import command
 from sparring.study.statistics import (
+    ROWS,
     Pool,
     bootstrap_interval,
     cohens_h,
@@ -131,7 +132,7 @@ def test_two_arms_change_sides_and_everything_changes_its_sign(rng):
     one, other = compare(a, b), compare(b, a)
     assert one.difference == -other.difference and one.effect == -other.effect
     assert one.discordant == other.discordant[::-1] and one.p == other.p
-    assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]), abs=0.01)
+    assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]))
 
 
 def test_a_known_effect_is_found_where_it_is(null):
@@ -139,7 +140,7 @@ def test_a_known_effect_is_found_where_it_is(null):
     compared = [compare(list(x[0, 1].astype(float)), list(x[0, 0].astype(float))) for x in found]
     assert np.mean([one.difference for one in compared]) == pytest.approx(0.1, abs=0.015)
     assert np.mean([one.p < 0.05 for one in compared]) > 0.7
-    assert np.mean([one.interval[0] <= 0.1 <= one.interval[1] for one in compared]) >= 0.9
+    assert np.mean([one.interval[0] <= 0.1 <= one.interval[1] for one in compared]) >= 0.95
 
 
 def test_arms_that_are_equal_row_by_row_have_p_1_and_no_effect(rng):
@@ -219,10 +220,35 @@ def test_values_that_are_no_rows_right_or_wrong_have_no_discordant_pairs(rng):
     assert compare([np.array([0.0])] * 2, [np.array([1.0])] * 2).discordant is None
 
 
-def test_single_values_of_seeds_have_students_interval_of_their_differences():
-    a, b = ([np.array([x]) for x in values] for values in ((0.5, 0.6, 0.8), (0.4, 0.3, 0.6)))
-    wanted = stats.ttest_rel([0.5, 0.6, 0.8], [0.4, 0.3, 0.6]).confidence_interval()
+def test_single_values_of_seeds_that_scatter_alike_have_students_interval_of_two_samples():
+    a, b = ([np.array([x]) for x in values] for values in ((0.5, 0.6, 0.7), (0.3, 0.4, 0.5)))
+    wanted = stats.ttest_ind([0.5, 0.6, 0.7], [0.3, 0.4, 0.5]).confidence_interval()
     assert compare(a, b).interval == pytest.approx((wanted.low, wanted.high))
+
+
+@pytest.mark.parametrize("arms", [None, Pool(0.0, 9), Pool(0.03**2, 9), Pool(0.1**2, 20)])
+@pytest.mark.parametrize("kind", ["rows", "rows of its own", "values of seeds", "one seed", "other values"])
+def test_an_interval_leaves_nought_out_where_its_p_is_below_005(rng, kind, arms):
+    decided = set()
+    for gain in np.linspace(0.0, 0.5, 40):
+        shape = {"values of seeds": (4, 1), "one seed": (1, 90)}.get(kind, (4, 90))
+        draw = rng.normal if kind == "other values" else rng.random
+        a, b = draw(size=shape), draw(size=shape)
+        if kind in ("rows", "rows of its own", "one seed"):
+            a, b = (a < 0.4 + gain).astype(float), (b < 0.4).astype(float)
+        elif kind == "values of seeds":
+            a, b = 0.1 * a + gain, 0.1 * b
+        else:
+            a += gain
+        found = compare(list(a), list(b), arms=arms, crossed=kind != "rows of its own", share=kind != "other values")
+        low, high = found.interval
+        if found.test == ROWS:  # an exact test and an interval that is not are close to each other
+            assert (low > 0 or high < 0) == (found.p < 0.05) or 0.02 < found.p < 0.12
+        else:
+            assert (low > 0 or high < 0) == (found.p < 0.05), (kind, gain, found)
+        assert low <= found.difference <= high
+        decided.add(found.p < 0.05)
+    assert decided == {False, True} or (arms is not None and arms.degrees == 20)
 
 
 def test_two_arms_that_never_differ_have_the_interval_of_agresti_and_min_as_worked_by_hand():
@@ -232,10 +258,11 @@ def test_two_arms_that_never_differ_have_the_interval_of_agresti_and_min_as_work
     assert paired_interval(12, 4, 98) == pytest.approx((0.000724, 0.159276), abs=1e-6)
     assert paired_interval(4, 12, 98) == pytest.approx((-0.159276, -0.000724), abs=1e-6)
     nought, one = [np.zeros(98)] * 3, [np.ones(98)] * 3
-    assert compare(nought, nought).interval == paired_interval(0, 0, 98)  # seeds share rows, which count once
-    assert compare(nought, nought, crossed=False).interval == paired_interval(0, 0, 294)
-    assert compare(one, nought).interval == paired_interval(98, 0, 98) and paired_interval(98, 0, 98)[1] == 1
     assert compare(nought[:1], one[:1]).interval == paired_interval(0, 98, 98)
+    # of three seeds: one row more that differs of 98, and Student's t of 97 degrees; seeds share rows, which count once
+    assert compare(nought, nought).interval == pytest.approx((-0.020356, 0.020356), abs=1e-6)
+    assert compare(nought, nought, crossed=False).interval[1] < 0.0203
+    assert compare(one, nought).interval == pytest.approx((1 - 0.020356, 1 + 0.020356), abs=1e-6)
 
 
 def test_intervals_of_shares_stay_in_their_bounds_and_have_a_width():

@@ -5,7 +5,8 @@ not others. Every value here is a matrix of rows by seeds, or its mean, and both
 
 Of a comparison, d (S, N) is the difference of two arms by seed and row. Seeds and rows are crossed, as the subjects
 and sentences of a reading experiment are, and the p-value is in the manner of min F' (Clark 1973, "The
-language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with Satterthwaite's degrees of freedom.
+language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with Satterthwaite's degrees of freedom. The
+95 % interval is of the same t, so that it leaves nought out where p, before correction, is below 0.05.
 
 - V_rows is the variance of the rows' means over N, as if one row more differed, half of it in either direction (after
   Agresti and Min 2005): few rows that differ are no certainty.
@@ -129,7 +130,7 @@ def p_value(a: Any, b: Any, arms: Pool) -> np.ndarray:
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     count, (of_a, of_b) = a.shape[-1], (x.mean(axis=-1) for x in (a, b))
     rows = row_variance(a.mean(axis=-2) - b.mean(axis=-2))
-    return p_of_means(of_a, of_b, arms, rows, count - 1)
+    return _two_sided(of_a.mean(axis=-1) - of_b.mean(axis=-1), *_uncertainty(of_a, of_b, arms, rows, count - 1))
 
 
 def row_variance(differences: np.ndarray) -> np.ndarray:
@@ -138,18 +139,31 @@ def row_variance(differences: np.ndarray) -> np.ndarray:
     return (differences.var(axis=-1) * count + 1) / (max(count - 1, 1) * count)
 
 
-def p_of_means(a: np.ndarray, b: np.ndarray, arms: Pool, rows: Any, row_degrees: int) -> np.ndarray:
-    """The same from (..., S) means by seed and the variance (...) that rows add to the difference, 0 if unknown."""
+def _uncertainty(a: np.ndarray, b: np.ndarray, arms: Pool, rows: Any, row_degrees: int) -> tuple[Any, Any]:
+    """Variance of the mean difference and its degrees of freedom: from (..., S) means by seed and the variance (...)
+    that rows add to the difference, 0 if unknown."""
     seeds, rows = a.shape[-1], np.asarray(rows)
     variances = np.stack(np.broadcast_arrays(a.var(axis=-1, ddof=1), b.var(axis=-1, ddof=1)))
     wide = variances > np.asarray(arms.variance) * (1 + 1e-9)  # as wide as all but for rounding is not wider
     own = np.where(wide, variances, 0.0) / seeds
     shared = (~wide).sum(axis=0) * arms.variance / seeds
-    mean, total = a.mean(axis=-1) - b.mean(axis=-1), own.sum(axis=0) + shared + rows
+    total = own.sum(axis=0) + shared + rows
     terms = (own**2).sum(axis=0) / (seeds - 1) + shared**2 / arms.degrees + rows**2 / max(row_degrees, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stats.t.sf(np.abs(mean) / np.sqrt(total), total**2 / terms)
-    return np.where(total > 0, p, np.where(mean == 0, 1.0, 0.0))
+        return total, total**2 / terms
+
+
+def _two_sided(mean: Any, variance: Any, degrees: Any) -> np.ndarray:
+    """p of a mean by its t; where nothing varies 1 of nought and else 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stats.t.sf(np.abs(mean) / np.sqrt(variance), degrees)
+    return np.where(np.asarray(variance) > 0, p, np.where(np.asarray(mean) == 0, 1.0, 0.0))
+
+
+def _around(mean: float, variance: Any, degrees: Any) -> Interval:
+    """The 95 % interval of the same t."""
+    half = float(stats.t.ppf((1 + LEVEL) / 2, degrees) * np.sqrt(variance)) if variance > 0 else 0.0
+    return mean - half, mean + half
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,7 @@ class Paired:
 
     difference: float
     interval: Interval
+    """Of the same test as p."""
     p: float
     test: str
     discordant: tuple[int, int] | None
@@ -175,46 +190,35 @@ def compare(
     share: the values are shares of rows that are right, and the effect size is Cohen's h; else paired Cohen's d.
     """
     d = [np.asarray(x, dtype=np.float64) - y for x, y in zip(a, b, strict=True)]
-    by_seed = max(map(len, d)) == 1  # a few single values: draws of them vary far too little
-    interval = t_interval([float(v[0]) for v in d]) if by_seed else bootstrap_interval(d, crossed=crossed)
-    if interval is None:
+    by_seed = max(map(len, d)) == 1
+    if by_seed and len(d) == 1:
         return None
     means = np.array([values.mean() for values in d])
     of_a, of_b = (np.array([values.mean() for values in arm]) for arm in (a, b))
     plus, minus = (sum(int((sign * values > 0).sum()) for values in d) for sign in (1, -1))
     mcnemar = float(stats.binomtest(plus, plus + minus).pvalue) if plus + minus else 1.0
-    binary = max(map(len, d)) > 1 and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
-    if binary and interval[0] == interval[1]:  # nothing varies, as where both arms are at 0 %: draws know no width
-        rows = len(d[0]) if crossed else sum(map(len, d))
-        more = rows * float(means[0])
-        interval = paired_interval(round(max(more, 0.0)), round(max(-more, 0.0)), rows)
-    if len(d) == 1 and arms is not None:
-        test, p = ONE_SEED, _one_seed_p(d[0], arms)
-    elif len(d) == 1:
-        test = ROWS if binary else ROWS_T
-        p = mcnemar if binary else _row_p(d[0])
-    else:
-        test = CROSSED if max(map(len, d)) > 1 else SEEDS
-        varied, degrees = _row_part(d, crossed)
-        p = float(p_of_means(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), varied, degrees))
-    effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
     difference = float(means.mean())
+    binary = not by_seed and all(np.isin(values, (0, 1)).all() for values in (*a, *b))
+    if len(d) > 1:
+        test = SEEDS if by_seed else CROSSED
+        known = _uncertainty(of_a, of_b, arms or pool([a, b]) or Pool(0.0, 1), *_row_part(d, crossed))
+    elif arms is not None:
+        test, known = ONE_SEED, _one_seed(d[0], arms)
+    else:
+        test, known = (ROWS if binary else ROWS_T), (row_variance(d[0]), len(d[0]) - 1)
+    p, interval = float(_two_sided(difference, *known)), _around(difference, *known)
+    if test == ROWS:  # exact where exactness can be had
+        p, interval = mcnemar, paired_interval(plus, minus, len(d[0]))
+    effect = cohens_h(of_a.mean(), of_b.mean()) if share else paired_d(means if len(d) > 1 else d[0])
     if not binary:
         return Paired(difference, interval, p, test, None, None, effect)
     return Paired(difference, interval, p, test, (plus, minus), mcnemar, effect)
 
 
-def _one_seed_p(differences: np.ndarray, arms: Pool) -> float:
-    """Two-sided p of (N,) differences of rows with one seed, each arm as wide over seeds as `arms` are."""
+def _one_seed(differences: np.ndarray, arms: Pool) -> tuple[float, float]:
+    """`_uncertainty` of (N,) differences of rows with one seed, each arm as wide over seeds as `arms` are."""
     seeds, rows = 2 * float(arms.variance), float(row_variance(differences))
-    degrees = (seeds + rows) ** 2 / (seeds**2 / arms.degrees + rows**2 / (len(differences) - 1))
-    return float(2 * stats.t.sf(abs(differences.mean()) / math.sqrt(seeds + rows), degrees))
-
-
-def _row_p(differences: np.ndarray) -> float:
-    """Two-sided t of (N,) differences of rows."""
-    t = abs(differences.mean()) / math.sqrt(row_variance(differences))
-    return float(2 * stats.t.sf(t, len(differences) - 1))
+    return seeds + rows, (seeds + rows) ** 2 / (seeds**2 / arms.degrees + rows**2 / (len(differences) - 1))
 
 
 def _row_part(d: Sample, crossed: bool) -> tuple[Any, int]:
