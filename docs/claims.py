@@ -30,8 +30,8 @@ RULE = (
     "It *holds* if all of them are better, *holds in part* if at least half of them are and none is worse, "
     "*does not hold* if some are worse and none is better, *is mixed* if both occur, and *is open* if these numbers "
     "cannot tell. The interval is of one difference alone; p is corrected for their number, and decides: a difference "
-    "can be open though its interval leaves nought out. Both take an arm to vary over seeds at least as much as arms do "
-    "on average, and err on the side of caution."
+    "can be open though its interval leaves nought out. Both take an arm to vary over seeds at least as much as arms "
+    "do on average, and err on the side of caution."
 )
 """What the words of a verdict mean."""
 
