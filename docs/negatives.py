@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from choices import RECORDS, above_plain, apart, gains, lines_of, mean, points, pooled_share, share
+from choices import RECORDS, apart, gains, lines_of, mean, points, share, values_of
+
+from sparring.evaluate.metrics import interval
 
 MIXTURES = "mixture_on_real_data.jsonl"
 _KEY = "family_wise_error"
@@ -16,11 +18,11 @@ def negatives() -> tuple[list[str], list[list[str]]]:
 
 
 def _clean_gains() -> list[str]:
-    found = gains("accuracy")
-    above = [name for name, (_, limits) in found.items() if limits and limits[0] > 0]
-    best = max(found, key=lambda name: found[name][0])
-    said = f"{len(above)} of {len(found)} methods have an interval above nought; "
-    said += f"the highest mean is {best}'s, {points(*found[best])} points"
+    found = gains(values_of("accuracy"))
+    above = [name for name, one in found.items() if one.verdict == "better"]
+    best = max(found, key=lambda name: found[name].difference)
+    said = f"{len(above)} of {len(found)} methods are shown to be better, after Holm; "
+    said += f"the highest mean is {best}'s, {points(found[best])} points"
     return ["Better clean accuracy by an adversary (SST-2, 3 seeds)", said, "methods_on_sst2.jsonl"]
 
 
@@ -54,6 +56,22 @@ def _mixtures() -> list[list[str]]:
         said = f"intervals overlap under {len(same)} of {len(pooled)} attacks"
         found.append([f"Its gate, against the same share for every text ({task})", said, MIXTURES])
     return found
+
+
+def above_plain(pooled: dict[str, tuple[float, float, float]]) -> list[str]:
+    """The models whose interval lies above that of the plain one."""
+    return [name for name, value in pooled.items() if "plain" in pooled and value[1] > pooled["plain"][2]]
+
+
+def pooled_share(lines: list[dict[str, Any]], model: str, attack: str) -> tuple[float, float, float] | None:
+    """Percent under attack over the rows of all seeds, with Wilson's interval; None if the model was not attacked."""
+    own = [line for line in lines if line["model"] == model and line["attack"] == attack]
+    total = sum(line["examples"] for line in own)
+    if not total:
+        return None
+    right = round(sum(line["examples"] * line["under_attack"] for line in own))
+    low, high = interval(right, total)
+    return 100 * right / total, 100 * low, 100 * high
 
 
 def _overlap(values: dict[str, tuple[float, float, float]], one: str, other: str) -> bool:

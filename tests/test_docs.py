@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 TRY_IT = """
@@ -157,14 +159,27 @@ def choices_of(folder, monkeypatch, scores):
     return choices.decisions()[1]
 
 
-def test_a_method_is_recommended_only_within_budget_and_where_its_interval_lies_above_nought(tmp_path, monkeypatch):
-    plain = [0.80, 0.81, 0.82]
-    scores = {"standard": plain, "fgm": [x + d for x, d in zip(plain, (0.05, -0.04, 0.03), strict=True)]}
-    scores["pgd"] = [x + d for x, d in zip(plain, (0.040, 0.041, 0.042), strict=True)]
-    small, middle, any_time, *_ = choices_of(tmp_path, monkeypatch, scores)
-    assert small[2] == "[standard](methods/standard.md)"
-    assert "nothing is shown" in small[3] and "[fgm](methods/fgm.md) +1.3 (" in small[3]
-    assert middle[2] == any_time[2] == "[pgd](methods/pgd.md)" and "+4.1 (+3.9 to +4.3)" in middle[3]
+STANDARD, FGM, PGD = (f"[{name}](methods/{name}.md)" for name in ("standard", "fgm", "pgd"))
+
+
+@pytest.mark.parametrize(
+    ("gains", "takes", "said"),
+    [
+        ({"fgm": (0.05, -0.04, 0.03), "pgd": (0.01, 0.02, 0.0)}, [STANDARD] * 3, f"the highest mean is {FGM} +1.3 ("),
+        ({"fgm": (0.2, 0.2, 0.2), "pgd": (0.202, 0.2, 0.2)}, [FGM] * 3, f"not shown to be better than it: {PGD}"),
+        ({"fgm": (0.1, 0.1, 0.1), "pgd": (0.4, 0.4, 0.4)}, [FGM, PGD, PGD], f"not shown to be better than it: {FGM}"),
+        ({"fgm": (-0.2, -0.2, -0.2), "pgd": (0.4, 0.4, 0.4)}, [STANDARD, PGD, PGD], "+40.0 (+38.0 to +42.0)"),
+    ],
+)
+def test_the_cheapest_method_that_is_shown_to_be_better_and_not_outdone_is_taken(
+    gains, takes, said, tmp_path, monkeypatch
+):
+    plain = [0.40, 0.41, 0.42]
+    scores = {"standard": plain}
+    scores |= {name: [x + d for x, d in zip(plain, own, strict=True)] for name, own in gains.items()}
+    rows = choices_of(tmp_path, monkeypatch, scores)
+    assert [row[2] for row in rows[:3]] == [row[2] for row in rows[3:6]] == takes
+    assert said in rows[2][3]
 
 
 def test_what_a_study_shows_under_text_attacks_is_among_the_choices(monkeypatch):
@@ -176,9 +191,9 @@ def test_what_a_study_shows_under_text_attacks_is_among_the_choices(monkeypatch)
         line for line in (ROOT / "docs" / "results" / "families.md").read_text("utf-8").splitlines() if "▲" in line
     ]
     better = {line.split("|")[1].strip() for line in lines if line.startswith("|")}
-    assert goal == "text attacks" and better
-    assert {one.split(" under ")[0] for one in take.split("; ")} == better
-    assert "nothing is shown under deepwordbug and a2t" in said and "3 seeds" in said
+    assert goal == "text attacks" and better and take == STANDARD  # none of them under the worst attack
+    assert {one.split(" under ")[0] for one in said.split("; ") if "→" in one} == better
+    assert "nothing is shown under deepwordbug, a2t and the worst attack of each example" in said and "3 seeds" in said
 
 
 def test_every_page_is_in_the_navigation():
