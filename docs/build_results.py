@@ -58,7 +58,9 @@ def adpmixup_verdict(books: Sequence[Book]) -> Verdict:
         by_task = {}
         for group in book.groups:
             by_task[book.place(group)] = claims.trade_offs(book, group)
-            by_task[f"{book.place(group)}, unknown attacks"] = claims.trade_offs(book, group, without=known.split(","))
+            by_task[f"{book.place(group)} under unknown attacks"] = claims.trade_offs(
+                book, group, without=known.split(",")
+            )
         found = claims.adpmixup(by_task, book.size)
         if found.sentence:
             costs = [(cost.arm, cost.train_seconds.mean) for cost in book.summary.costs if cost.train_seconds]
@@ -81,7 +83,7 @@ def with_cost(found: Verdict, seconds: Mapping[str, Sequence[float]]) -> Verdict
     known = [f"{np.mean(values):.0f} s ({name})" for name, values in seconds.items() if values]
     if not found.sentence or not known:
         return found
-    return replace(found, sentence=f"{found.sentence[:-1]}; training took {listed(known)}.")
+    return replace(found, more=(*found.more, f"Training took {listed(known)}, on average over data and seeds."))
 
 
 DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
@@ -123,7 +125,7 @@ def verdict_of(name: str, root: Path) -> Verdict:
 
 
 def opening(page: Page, root: Path) -> str:
-    """The first sentence: whether the claim held here, at which size, with which uncertainty."""
+    """The first sentence: whether the claim held here, at which size, with which uncertainty; and what is missing."""
     books = books_of(page, root)
     found = verdict_of(page.name, root).sentence
     missing = sum(book.missing for book in books)
@@ -135,19 +137,20 @@ def opening(page: Page, root: Path) -> str:
         )
         return f"**Not run yet here**: {state}."
     if not books:
-        return f"{found[:-1]}; from older records, for the study itself has not been run yet here."
+        return f"{found} This is from older records: the study itself has not been run yet here."
     absent = [name for name in page.studies if name not in {book.folder.name for book in books}]
-    parts = [found[:-1]]
-    parts += [f"not finished: {count(missing, 'job')} still to be done"] if missing else []
-    parts += [f"not run yet here: {listed(absent)}"] if absent else []
-    return f"{'; '.join(parts)}."
+    parts = [found]
+    parts += [f"Not finished: {count(missing, 'job')} still to be done."] if missing else []
+    parts += [f"Not run yet here: {listed(absent)}."] if absent else []
+    return " ".join(parts)
 
 
 def text_of(page: Page, root: Path) -> str:
     """The whole page."""
     books = books_of(page, root)
     verdict = verdict_of(page.name, root)
-    out = [f"# {page.title}", "", opening(page, root), "", "## The claim", "", page.claim, ""]
+    more = [" ".join(verdict.more), ""] if verdict.more else []
+    out = [f"# {page.title}", "", opening(page, root), "", *more, "## The claim", "", page.claim, ""]
     for book in books:
         out += figures(book, attacked=page.name == "confidence") + searched(book)
     if verdict.pairs:
@@ -160,7 +163,12 @@ def text_of(page: Page, root: Path) -> str:
             out += [*(f"- {TO.text(claim.sentence)}" for claim in question.evidence), ""]
     out += OLDER[page.name]() if page.name in OLDER else []
     out += how(page, books)
-    out += ["## Limits of what was run", "", *(f"- {one}" for one in page.limits), ""]
+    out += [
+        f"## Limits of what {'was' if verdict.sentence else 'is to be'} run",
+        "",
+        *(f"- {one}" for one in page.limits),
+        "",
+    ]
     out += ["## What the paper did otherwise", "", *(f"- {one}" for one in page.paper), ""]
     path = f"studies/full/{page.full}.yaml"
     study = yaml.safe_load((FILES / "full" / f"{page.full}.yaml").read_text("utf-8"))
@@ -344,7 +352,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
             "Each page opens with what our own records say of a claim, at which size and how surely. The pages are "
             "generated from the records of the studies; a claim that has not been tested says so.",
             "",
-            *table(["claim", "here"], rows),
+            *table(["claim", "here"], rows, numbers=False),
             claims.RULE,
             "",
             "Where settings are searched, it is on development rows, with equally many trials for every arm, plain "

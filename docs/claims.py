@@ -108,7 +108,8 @@ class Book:
         planned = list(self.study["seeds"])
         begun = {job.seed for job in self.jobs if job.id not in self.records.done}
         whole = [seed for seed in planned if seed not in begun]
-        return ("" if len(whole) == len(planned) else f"{len(whole)} whole of ") + count(len(planned), "seed")
+        part = "" if len(whole) == len(planned) else f"{len(whole)} complete of "
+        return part + count(len(planned), "seed")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Verdict:
 
     sentence: str
     pairs: tuple[Pair, ...] = ()
+    more: tuple[str, ...] = ()
+    """Further sentences."""
 
 
 Side = tuple[str, str, Seeds, Seeds, Sequence[Seeds]]
@@ -177,8 +180,8 @@ def said(claim: str, pairs: Sequence[Pair], size: str) -> str:
     """The sentence of a claim that needs all comparisons to be better."""
     better, worse, unclear = tally(pairs)
     return (
-        f"{claim} **{word(pairs)}** here: of {count(len(pairs), 'comparison')} {better} better, {worse} worse and "
-        f"{unclear} open after Holm; {ends_of(pairs)} ({size})."
+        f"{claim} **{word(pairs)}** here ({size}): of {count(len(pairs), 'comparison')} {better} better, {worse} worse "
+        f"and {unclear} open after Holm; {ends_of(pairs)}."
     )
 
 
@@ -226,11 +229,11 @@ def alum(book: Book) -> Verdict:
     if not own:
         return NONE
     sentence = said("That ALUM helps at every stage", own, book.size)
-    if others:
-        better, worse, _ = tally(others)
-        shown = "helps" if better and not worse else "is not shown to help"
-        sentence = f"{sentence[:-1]}; plain continued pre-training {shown} ({ends_of(others)})."
-    return Verdict(sentence, pairs)
+    if not others:
+        return Verdict(sentence, pairs)
+    better, worse, _ = tally(others)
+    shown = "helps" if better and not worse else "is not shown to help"
+    return Verdict(sentence, pairs, (f"Plain continued pre-training {shown}: {ends_of(others)}.",))
 
 
 def cat(books: Sequence[Book]) -> Verdict:
@@ -257,11 +260,11 @@ def cat(books: Sequence[Book]) -> Verdict:
         return NONE
     sizes = "; ".join(dict.fromkeys(book.size for book in books))
     sentence = said("That CAT improves clean accuracy", on_clean, sizes)
-    if on_half:
-        _, worse, _ = tally(on_half)
-        shown = "does not suffice" if worse else "is not shown to be too little"
-        sentence = f"{sentence[:-1]}; half of the rows {shown} ({ends_of(on_half)})."
-    return Verdict(sentence, pairs)
+    if not on_half:
+        return Verdict(sentence, pairs)
+    _, worse, _ = tally(on_half)
+    shown = "does not suffice" if worse else "is not shown to be too little"
+    return Verdict(sentence, pairs, (f"Half of the rows {shown}: {ends_of(on_half)}.",))
 
 
 def trade_offs(book: Book, group: Group, without: Sequence[str] = ()) -> dict[str, Seeds]:
@@ -303,9 +306,7 @@ def adpmixup(by_task: Mapping[str, Mapping[str, Seeds]], size: str) -> Verdict:
         return NONE
     sentence = said("That AdpMixup gives the best trade-off of clean accuracy and accuracy under attack", pairs, size)
     ahead = [pair.what.removeprefix("AdpMixup against ") for pair in pairs if pair.found.difference < 0]
-    if ahead:
-        sentence = f"{sentence[:-1]}; on average it is behind {listed(ahead)}."
-    return Verdict(sentence, pairs)
+    return Verdict(sentence, pairs, (f"On average it is behind {listed(ahead)}.",) if ahead else ())
 
 
 def families(book: Book) -> Verdict:

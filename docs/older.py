@@ -50,7 +50,10 @@ def benchmark_trade_offs() -> dict[str, dict[str, Seeds]]:
     lines, found = benchmark("mixture_on_real_data"), dict[str, dict[str, Seeds]]()
     for task in dict.fromkeys(one["task"] for one in lines):
         of_task = [one for one in lines if one["task"] == task]
-        for title, own in ((task, of_task), (f"{task}, unknown attacks", [one for one in of_task if not one["known"]])):
+        for title, own in (
+            (task, of_task),
+            (f"{task} under unknown attacks", [one for one in of_task if not one["known"]]),
+        ):
             attacks = {one["attack"] for one in own}
             for one in own:
                 same = [other for other in own if (other["model"], other["seed"]) == (one["model"], one["seed"])]
@@ -112,7 +115,7 @@ def shares(values: Sequence[float]) -> str:
     return f"{100 * float(np.mean(values)):.1f}{deviation}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells are Markdown already."""
-    ruler = "|".join(["---"] + ["---:"] * (len(head) - 1))
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
+    """Cells are Markdown already. numbers: what all columns but the first hold."""
+    ruler = "|".join(["---"] + ["---:" if numbers else "---"] * (len(head) - 1))
     return [f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows), ""]

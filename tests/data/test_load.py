@@ -125,6 +125,12 @@ BAD = {
     "missing label column": ("a.csv", TWO, {"label": "lable"}, ["'lable'", "'text', 'label'", "mean 'label'"]),
     "no label column": ("a.csv", "text,a,b\nx y,1,2\n", {}, ["a.csv", "no label column", "'a', 'b'", "`label`"]),
     "no text column": ("a.csv", "p,q,label\n1,2,x\n3,4,y\n", {}, ["a.csv", "'p', 'q', 'label'", "`text`"]),
+    "all different": (
+        "a.csv",
+        "text,label\n" + "".join(f"text {i},user{i}\n" for i in range(21)),
+        {},
+        ["a.csv", "no two of the 21 rows have the same label in 'label'", "Name the column of the labels"],
+    ),
     "one class": ("a.csv", "text,label\na,x\nb,x\n", {}, ["a.csv", "'x'", "two classes"]),
     "ragged row": ("a.csv", 'text,label\n"a\nb",x\nc,d,y\n', {}, ["a.csv, line 4", "2 fields", "3 found", "Quote"]),
     "short row": ("a.tsv", "text\tlabel\na\tx\nb\n", {}, ["a.tsv, line 3", "2 fields", "1 found"]),

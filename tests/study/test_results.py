@@ -55,6 +55,11 @@ def written(results):
         return results.pages()
 
 
+def sizeless(sentence):
+    """A verdict without what it was run on."""
+    return re.sub(r" here \([^:]*\):", " here:", sentence)
+
+
 def tables_of(text):
     """Every table of a page as (head, rows), cells as they are written."""
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -180,7 +185,7 @@ def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(result
     assert "the family embedding (pgd, freelb) is better than standard on sst2" in families
     assert "95 % interval" in families and "minilm, 3 seeds" in families
     assert confidence.startswith("That extreme confidence fakes robustness **")
-    assert confidence.endswith("; not run yet here: confidence, mat and alum-stages.")
+    assert confidence.endswith(" Not run yet here: confidence, mat and alum-stages.")
     jobs, gaps = raw_of(place / "studies" / "sst2-families"), {}
     for job, result in jobs:
         if job["kind"] == "attack":
@@ -202,7 +207,7 @@ def test_the_first_sentence_says_what_the_records_say_and_what_is_missing(result
     (folder / "records.jsonl").write_text("\n".join(cut) + "\n", "utf-8")
     try:
         shown = results.pages(place)["families.md"].split("\n")[2]
-        assert shown.endswith("; not finished: one job still to be done.")
+        assert shown.endswith(" Not finished: one job still to be done.")
     finally:
         (folder / "records.jsonl").write_text(whole, "utf-8")
 
@@ -251,7 +256,7 @@ def book(claims, shares, *, seeds=5, kind="score", rows=400, metric="accuracy"):
 def test_mat_holds_if_it_beats_every_rival(claims, own, rivals, said):
     shares = {("cola", "mat"): own, **{("cola", name): r for name, r in zip(claims.RIVALS, rivals, strict=False)}}
     found = claims.mat(book(claims, shares))
-    assert f"That MAT beats pure-strategy adversarial fine-tuning {said}" in found.sentence
+    assert f"That MAT beats pure-strategy adversarial fine-tuning {said}" in sizeless(found.sentence)
     gaps = [own - rival for rival in rivals]
     assert len(found.pairs) == 3 and "(400 training rows of cola, tiny, 5 seeds)" in found.sentence
     for pair, gap in zip(found.pairs, gaps, strict=True):
@@ -265,7 +270,7 @@ def test_a_page_says_how_many_seeds_are_whole(claims):
     assert whole.seeds == "5 seeds"
     gone = [job.id for job in whole.jobs if job.seed == 3 or (job.seed == 4 and job.arm == "mat")]
     whole.__dict__["records"] = Records({name: line for name, line in whole.records.done.items() if name not in gone})
-    assert whole.seeds == "3 whole of 5 seeds" and whole.size.endswith("cola, tiny, 3 whole of 5 seeds")
+    assert whole.seeds == "3 complete of 5 seeds" and whole.size.endswith("cola, tiny, 3 complete of 5 seeds")
 
 
 def test_models_that_are_right_on_the_same_rows_are_named(results, claims):
@@ -278,23 +283,23 @@ def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(cla
     arms = {"untouched-standard": 0.6, "untouched-alum": 0.85, "continual-plain-standard": 0.6,
             "continual-alum-standard": 0.85, "scratch-plain-standard": 0.4, "scratch-alum-standard": 0.65}  # fmt: skip
     found = claims.alum(book(claims, {("sst2", arm): value for arm, value in arms.items()}))
-    assert "That ALUM helps at every stage **holds** here: of 3 comparisons 3 better" in found.sentence
-    assert "; plain continued pre-training is not shown to help (" in found.sentence and len(found.pairs) == 4
+    assert "That ALUM helps at every stage **holds** here: of 3 comparisons 3 better" in sizeless(found.sentence)
+    assert found.more[0].startswith("Plain continued pre-training is not shown to help: ") and len(found.pairs) == 4
     arms["continual-plain-standard"] = 0.85
     found = claims.alum(book(claims, {("sst2", arm): value for arm, value in arms.items()}))
-    assert "**holds in part** here: of 3 comparisons 2 better" in found.sentence
-    assert "; plain continued pre-training helps (+2" in found.sentence
+    assert "**holds in part** here: of 3 comparisons 2 better" in sizeless(found.sentence)
+    assert found.more[0].startswith("Plain continued pre-training helps: +2")
 
 
 def test_cat_on_half_of_the_rows_is_compared_with_plain_training_on_all(claims):
     shares = {("clinc", "standard"): 0.8, ("clinc", "cat"): 0.95, ("clinc-half", "standard"): 0.5}
     found = claims.cat([book(claims, shares | {("clinc-half", "cat"): 0.8})])
-    assert "That CAT improves clean accuracy **holds** here: of 2 comparisons 2 better" in found.sentence
-    assert "; half of the rows is not shown to be too little (" in found.sentence
+    assert "That CAT improves clean accuracy **holds** here: of 2 comparisons 2 better" in sizeless(found.sentence)
+    assert found.more[0].startswith("Half of the rows is not shown to be too little: ")
     (half,) = (pair for pair in found.pairs if " on half of clinc against plain training on all" in pair.what)
     assert half.found.difference == pytest.approx(0, abs=0.01) and half.found.rows == 400
     found = claims.cat([book(claims, shares | {("clinc-half", "cat"): 0.6})])
-    assert "; half of the rows does not suffice (−2" in found.sentence
+    assert found.more[0].startswith("Half of the rows does not suffice: −2")
 
 
 def test_the_trade_off_counts_clean_and_attacked_rows_alike(claims):
@@ -307,10 +312,10 @@ def test_the_trade_off_counts_clean_and_attacked_rows_alike(claims):
             (line,) = (made.records.done[job]["result"]["outcomes"] for job in figure.jobs)
             clean, held = 1 - line.count("s") / len(line), line.count("h") / len(line)
             assert figure.values.mean() == pytest.approx((clean + held) / 2), seed
-    behind = claims.adpmixup({"sst2": {"adpmixup": found["plain"], "union": found["adpmixup"]}}, "made-up").sentence
-    assert "**does not hold** here" in behind and behind.endswith("; on average it is behind union on sst2.")
+    behind = claims.adpmixup({"sst2": {"adpmixup": found["plain"], "union": found["adpmixup"]}}, "made-up")
+    assert "**does not hold** here" in behind.sentence and behind.more == ("On average it is behind union on sst2.",)
     sentence = claims.adpmixup({"sst2": found}, "made-up").sentence
-    assert "best trade-off of clean accuracy and accuracy under attack **holds** here: of one comparison" in sentence
+    assert "best trade-off of clean accuracy and accuracy under attack **holds** here (made-up): of one" in sentence
 
 
 def test_nothing_measured_is_no_verdict(claims):

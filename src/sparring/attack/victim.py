@@ -108,7 +108,9 @@ class ModelVictim:
         self.half = fast_bf16() if half is None else half
         self.classes = int(getattr(model.config, "num_labels", 2))
         if self.classes < 2:
-            raise ModelError(f"{type(model).__name__} gives one number, and attacks need a classifier of two classes")
+            raise ModelError(
+                f"{type(model).__name__} gives one number, and attacks need a classifier of two classes or more"
+            )
         self.exact: Service = _Forward(self, "victim, exact", quick=False)
         self.quick: Service = _Forward(self, "victim", quick=True)
         self.gradient: Service | None = _Gradients(self)

@@ -165,7 +165,7 @@ def attack(
         found = line["result"]
         say(
             f"{line['attack']}: {line['a']} {_share(found['a'])}, {line['b']} {_share(found['b'])} on the same "
-            f"{found['examples']} examples, exact McNemar p = {found['p']:.3g}"
+            f"{found['examples']} examples, exact McNemar p = {found['p']:.3g} (other seeds may differ)"
         )
     reports = [output] if len(victims) == 1 else [output / Path(victim).name for victim in victims]
     for folder in reports:

@@ -57,7 +57,8 @@ def command(**flags: Any) -> None:
     if "online" in metrics:
         _show_online(metrics["online"])
     folder = escape(clean(settings.output))
-    out.print(f"saved in {folder}; next: sparring evaluate {folder} --radius 0,0.03x")
+    held_out = "" if "eval" in metrics else " --data test.csv"
+    out.print(f"saved in {folder}; next: sparring evaluate {folder}{held_out} --radius 0,0.03x", soft_wrap=True)
 
 
 def _show_online(record: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from .tasks import TASKS, Task
 
 LONG = 20_000
 """Characters from which a text is worth a note: every tokenizer will cut it."""
+MOST_ALONE = 20
+"""So many training rows may have labels that are all different; more are no labels but names, or numbers of rows."""
 _HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?::([^:]+))?")
 
 
@@ -117,6 +119,12 @@ def load(
                 raise DataError(
                     f"{table.origin}: every row has the label {quoted(names[labels[0]])}. "
                     f"Training needs two classes: check that {quoted(name)} is the label column."
+                )
+            if split == "train" and like is None and require_labels and len(set(labels)) == len(labels) > MOST_ALONE:
+                raise DataError(
+                    f"{table.origin}: no two of the {len(labels)} rows have the same label in {quoted(name)}, so that "
+                    "nothing can be learned from it. Name the column of the labels: `label`. (A quantity is taken as "
+                    "one where some value has decimals.)"
                 )
     if limit is not None and limit < len(texts):
         rows = sorted(random.Random(0).sample(range(len(texts)), limit))

@@ -52,7 +52,8 @@ def sanity_checks(
     radii = [radius for radius in attack.radii if multiple(radius)[0] > 0]
     if not radii:
         raise SettingError(
-            f"sanity checks need a radius above zero; the attack has {', '.join(map(str, attack.radii))}"
+            f"sanity checks need a radius above zero, and the attack has {', '.join(map(str, attack.radii))}: add one, "
+            "or leave the checks out (--no-sanity)"
         )
     batches = list(batches)
     with attacked(model, site) as view:

@@ -61,7 +61,8 @@ def facts_of(
     train = read_part(spec, "train", Path())
     assert train is not None  # there are always training rows
     read_part(spec, "test", Path(), like=train.take([0]))
-    called = _called(data)
+    called = _called(data, name)
+    beside = [str(value) for key, value in sources.items() if key in ("dev", "test") and isinstance(value, str)]
     others: dict[str, dict[str, Any]] = {}
     missing = []
     for source in cross:
@@ -86,7 +87,8 @@ def facts_of(
         seeds=tuple(range(seeds)),
         corpus=None if corpus is None else _from(corpus, base),
     )
-    return Begun(facts, train.notes, tuple(missing))
+    found = (f"found beside it and taken: {listed(beside)}",) if beside and Path(data).is_file() else ()
+    return Begun(facts, (*train.notes, *found), tuple(missing))
 
 
 def _sources(data: str) -> dict[str, Any]:
@@ -143,11 +145,11 @@ def _match(theirs: str, ours: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _called(source: str) -> str:
-    """What a data set is called: its file, or the folder of a file called train or test."""
+def _called(source: str, study: str | None = None) -> str:
+    """What a data set is called: its file, or of a file called train or test the study, or the folder it is in."""
     path = Path(source.removeprefix("hub:"))
     stem = path.name.split(".")[0]
-    named = path.resolve().parent.name if stem in _PARTS else stem
+    named = study or path.resolve().parent.name if stem in _PARTS else stem
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in named) or "data"
 
 

@@ -62,7 +62,12 @@ class Families:
         return self.baseline if family is None else f"the family {family} ({', '.join(self.arms[family])})"
 
     def claims(self, questions: Mapping[str, str]) -> tuple[Claim, ...]:
-        """One sentence a comparison. questions: what a kind of measure answers, by `Measure.what`."""
+        """One sentence a comparison. questions: what a kind of measure answers, by `Measure.what`.
+
+        None where each family has one arm: what there is to say is said of the arms.
+        """
+        if all(len(names) == 1 for names in self.arms.values()):
+            return ()
         signs = {"better": "holds", "worse": "refuted", "open": "open"}
         made = []
         for (measure, a, b), comparison in self.comparisons.items():

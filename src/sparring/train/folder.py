@@ -97,6 +97,11 @@ def read_run(folder: Path, *, job: str | None = None) -> dict[str, Any]:
     job: PRETRAINING, or None for a classifier.
     """
     if not (folder / RUN).is_file():
+        if (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
+            raise RunError(
+                f"{folder} holds a model and not the run that made it (no {RUN}). `sparring attack {folder} --data "
+                "test.csv` attacks it; from Python, `sparring.evaluate.robust.robust_curve` measures it"
+            )
         killed = " If a run was killed there before it began, delete the folder and start again." * folder.is_dir()
         raise RunError(f"{folder} holds no run (no {RUN}); is the name right?{killed}")
     run = read_yaml(folder / RUN)
