@@ -151,6 +151,27 @@ def compared(sides: Iterable[Side]) -> tuple[Pair, ...]:
     return tuple(Pair(what, metric, one) for (what, metric), one in corrected(found).items())  # type: ignore[misc]
 
 
+def telling(sides: Sequence[Side]) -> tuple[list[Side], tuple[str, ...]]:
+    """Those whose two models are not right on exactly the same rows in every seed, and sentences about the others.
+
+    Models that give every text one class are; that they are equal is no finding about how they were trained. And about
+    those for which there are too few seeds yet.
+    """
+    same = [what for what, metric, a, b, _ in sides if metric == "accuracy" and _alike(a, b)]
+    left = [side for side in sides if side[0] not in same]
+    early = [what for what, metric, a, b, _ in left if not (a and b and against(a, b, None, metric))]
+    said = {
+        "Left out, since both are right on exactly the same rows (of one class, say)": same,
+        "Not compared yet, for want of seeds": early,
+    }
+    return left, tuple(f"{about}: {'; '.join(names)}." for about, names in said.items() if names)
+
+
+def _alike(a: Seeds, b: Seeds) -> bool:
+    seeds, _ = common(a, b)
+    return bool(seeds) and all(a[s].rows and np.array_equal(a[s].values, b[s].values) for s in seeds)
+
+
 def word(pairs: Sequence[Pair]) -> str:
     """What comparisons say of a claim that needs them all to be better."""
     better, worse, _ = tally(pairs)
@@ -200,12 +221,11 @@ def mat(book: Book) -> Verdict:
                 a, b = (book.figures.of(group, arm, measure) for arm in ("mat", rival))
                 what = f"MAT against {rival} on {about} at equal {group.budget}"
                 sides.append((what, measure.metric, a, b, book.everyone(group, measure)))
+    sides, out = telling(sides)
     pairs = compared(sides)
-    return (
-        Verdict(said("That MAT beats pure-strategy adversarial fine-tuning", pairs, book.size), pairs)
-        if pairs
-        else NONE
-    )
+    if not pairs:
+        return NONE
+    return Verdict(said("That MAT beats pure-strategy adversarial fine-tuning", pairs, book.size), pairs, out)
 
 
 def alum(book: Book) -> Verdict:
@@ -223,17 +243,18 @@ def alum(book: Book) -> Verdict:
             where = f"on {book.place(group)} by {measure.metric}"
             what = f"plain continued pre-training {where}" if stage == "plain" else f"ALUM in {stage} {where}"
             (plain if stage == "plain" else helps).append((what, measure.metric, a, b, book.everyone(group, measure)))
-    pairs = compared([*helps, *plain])
+    sides, out = telling([*helps, *plain])
+    pairs = compared(sides)
     own = [pair for pair in pairs if pair.what.startswith("ALUM")]
     others = [pair for pair in pairs if not pair.what.startswith("ALUM")]
     if not own:
         return NONE
     sentence = said("That ALUM helps at every stage", own, book.size)
     if not others:
-        return Verdict(sentence, pairs)
+        return Verdict(sentence, pairs, out)
     better, worse, _ = tally(others)
     shown = "helps" if better and not worse else "is not shown to help"
-    return Verdict(sentence, pairs, (f"Plain continued pre-training {shown}: {ends_of(others)}.",))
+    return Verdict(sentence, pairs, (f"Plain continued pre-training {shown}: {ends_of(others)}.", *out))
 
 
 def cat(books: Sequence[Book]) -> Verdict:

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ def book(claims, shares, *, seeds=5, kind="score", rows=400, metric="accuracy"):
     hard = np.random.default_rng(0).permutation(rows)
     for (dataset, arm), value in shares.items():
         for seed in range(seeds):
-            again = np.random.default_rng(seed + 1).normal(scale=rows / 100, size=rows)
+            again = np.random.default_rng([seed, crc32(arm.encode())]).normal(scale=rows / 100, size=rows)
             right = hard + again < value * rows
             job = Job(
                 kind=kind, name=dataset, arm=arm, family="embedding", budget="epochs", dataset=dataset, model="tiny",
@@ -274,9 +275,19 @@ def test_a_page_says_how_many_seeds_are_whole(claims):
 
 
 def test_models_that_are_right_on_the_same_rows_are_named(results, claims):
-    same = book(claims, {("rte", arm): 0.0 for arm in ("a", "b", "c")} | {("rte", "d"): 0.6}, seeds=2)
+    same = book(claims, {("rte", arm): -1.0 for arm in ("a", "b", "c")} | {("rte", "d"): 0.6}, seeds=2)
     assert "rte at equal epochs: 3 of 4 models of seed 0 and 3 of 4 models of seed 1." in results.alike(same)[0]
-    assert results.alike(book(claims, {("rte", "a"): 0.0, ("rte", "b"): 0.0, ("rte", "c"): 0.6}, seeds=2)) == []
+    assert results.alike(book(claims, {("rte", "a"): -1.0, ("rte", "b"): -1.0, ("rte", "c"): 0.6}, seeds=2)) == []
+
+
+def test_models_of_one_class_and_those_of_too_few_seeds_are_compared_in_no_verdict_and_named(claims):
+    arms = {"untouched-standard": 0.6, "untouched-alum": 0.85, "continual-plain-standard": -1.0,
+            "continual-alum-standard": -1.0, "scratch-plain-standard": 0.4}  # fmt: skip
+    found = claims.alum(book(claims, {("rte", arm): value for arm, value in arms.items()}))
+    stages = [pair.what for pair in found.pairs]
+    assert stages == ["ALUM in fine-tuning on rte by accuracy", "plain continued pre-training on rte by accuracy"]
+    assert "(of one class, say): ALUM in continued pre-training on rte by accuracy." in found.more[1]
+    assert found.more[2] == "Not compared yet, for want of seeds: ALUM in pre-training from scratch on rte by accuracy."
 
 
 def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(claims):
