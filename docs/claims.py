@@ -24,6 +24,8 @@ STAGES = (
     ("pre-training from scratch", "scratch-alum-standard", "scratch-plain-standard"),
     ("fine-tuning", "untouched-alum", "untouched-standard"),
 )
+ABLATIONS = {"no-contrast": "without the contrastive term", "no-adversary": "without the adversary"}
+"""Of CAT."""
 WORST = Measure("worst-case", "")
 RULE = (
     "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. "
@@ -276,16 +278,32 @@ def cat(books: Sequence[Book]) -> Verdict:
                 what = f"CAT on half of {book.place(whole)} against plain training on all of it"
                 half.append((what, measure.metric, own, full, [*everyone, *book.everyone(whole, measured)]))
     pairs = compared([*clean, *half])
+    parts = _without_parts(books)
     on_clean, on_half = ([pair for pair in pairs if (" on half of " in pair.what) == which] for which in (False, True))
     if not on_clean:
         return NONE
     sizes = "; ".join(dict.fromkeys(book.size for book in books))
     sentence = said("That CAT improves clean accuracy", on_clean, sizes)
     if not on_half:
-        return Verdict(sentence, pairs)
+        return Verdict(sentence, pairs, parts)
     _, worse, _ = tally(on_half)
     shown = "does not suffice" if worse else "is not shown to be too little"
-    return Verdict(sentence, pairs, (f"Half of the rows {shown}: {ends_of(on_half)}.",))
+    return Verdict(sentence, pairs, (f"Half of the rows {shown}: {ends_of(on_half)}.", *parts))
+
+
+def _without_parts(books: Sequence[Book]) -> tuple[str, ...]:
+    """What is left of CAT without a part of it, against plain training: differences with intervals, no verdicts."""
+    said = []
+    for book in books:
+        for group in book.groups:
+            measure = book.home(group)
+            for arm, words in ABLATIONS.items() if measure is not None else ():
+                own, base = (book.figures.of(group, name, measure) for name in (arm, "standard"))
+                one = against(own, base, scatter(book.everyone(group, measure)), measure.metric) if own else None
+                if one is not None:
+                    gain, interval = points(one.paired.difference, measure.metric), one.paired.interval
+                    said.append(f"{words} on {book.place(group)} {gain} (95 %: {ends(interval, measure.metric)})")
+    return (f"CAT without one of its parts against plain training: {'; '.join(said)}.",) if said else ()
 
 
 def trade_offs(book: Book, group: Group, without: Sequence[str] = ()) -> dict[str, Seeds]:

@@ -11,8 +11,8 @@ from sparring.study.tables import Markdown
 
 HEAD = ["data", "budget", "machine", "arm", "seconds of training", "forward passes"]
 SAID = (
-    "Cost of a training with all it needs, mean over seeds and data. Rows with the same data and machine can be "
-    "compared; seconds are those of machines that did several jobs at a time."
+    "Cost of a training with all it needs, mean over seeds and data. Passes are exact. Seconds are of machines that "
+    "did other jobs at the same time: compare them roughly, and only between rows with the same data and machine."
 )
 TO = Markdown()
 
