@@ -113,6 +113,22 @@ def test_claims_and_questions_stand_with_their_verdicts(summary, page):
         assert question.verdict in page[at - 120 : at] and question.answer in page[at : at + 300]
 
 
+def test_a_study_that_decides_nothing_says_how_far_its_intervals_reach_and_calls_no_arm_the_winner(summary, page):
+    assert "Nothing is decided" not in page
+    cells = tuple(
+        cell
+        if cell.comparison is None
+        else dataclasses.replace(cell, comparison=dataclasses.replace(cell.comparison, verdict="open"))
+        for cell in summary.cells
+    )
+    claims = tuple(dataclasses.replace(claim, verdict="open") for claim in summary.claims)
+    undecided = render(dataclasses.replace(summary, cells=cells, claims=claims))
+    half = f"{50 * (cells[-1].comparison.interval[1] - cells[-1].comparison.interval[0]):.1f}"
+    assert undecided.count(f"Nothing is decided by these numbers. Their 95&nbsp;% intervals reach {half} points") == 2
+    tiles = re.findall(r'<span class="what">highest .*?</div>', undecided, re.S)
+    assert tiles and all("not shown to differ" in tile or "the baseline itself" in tile for tile in tiles)
+
+
 def test_a_figure_leads_to_its_records_and_their_settings(summary, page):
     data = embedded(page)
     assert len(data["cells"]) == len(summary.cells) and len(data["jobs"]) == len(summary.jobs)

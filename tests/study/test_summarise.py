@@ -145,6 +145,13 @@ def test_claims_are_sentences_with_their_numbers(strong):
     assert verdicts == sorted(verdicts, key=["holds", "refuted", "open"].index)
 
 
+def test_families_of_one_arm_repeat_nothing_that_is_said_of_the_arms(tmp_path, strong):
+    assert any("the family input (a2t, random)" in claim.sentence for claim in strong.claims)
+    found = summarise(write_study(tmp_path, arms=("standard", "pgd"), seeds=range(2), **SMALL))
+    assert found.claims and not any("family" in claim.sentence for claim in found.claims)
+    assert len({(claim.arm, claim.measure) for claim in found.claims}) == len(found.claims)
+
+
 def test_what_is_not_shown_is_open_and_what_is_worse_says_so(strong):
     said = {(c.arm, c.measure): c for c in strong.claims}
     worse = said["attack-rows", Measure("clean", "sst2")]

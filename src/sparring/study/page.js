@@ -94,7 +94,8 @@ function figureFacts(figure) {
       ["p after Holm", probability(c.holm)],
       ["p before", probability(c.p)],
       ["test", c.test],
-      ["right alone", mine && `the arm ${mine}, ${data.baseline} ${other}; McNemar's exact p ${probability(c.mcnemar)}`],
+      ["right alone", mine && `the arm ${mine}, ${data.baseline} ${other}; McNemar's exact p ${probability(c.mcnemar)}`
+        + (c.seeds > 1 ? ", of the rows of these models alone: it says nothing of other seeds" : "")],
       ["effect size", `${minus(c.effect.toFixed(2))} (${kind})`]);
   }
   return list([...pairs, ["records", figure.jobs.length ? figure.jobs.map(jobLink) : "none"]]);

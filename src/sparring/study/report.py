@@ -142,6 +142,7 @@ class _Page:
             "tiles": self._tiles(cells, measures),
             "claims": [claim for claim in claims if claim["verdict"] != "open"],
             "open": [claim for claim in claims if claim["verdict"] == "open"],
+            "reach": _reach(list(cells.values())),
             "columns": columns,
             "kinds": list({column["kind"]: column["on"] for column in columns}.items()),
             "rows": rows,
@@ -235,6 +236,13 @@ class _Page:
     def _compared(self, c: Comparison) -> list[Any]:
         tested = [*_rounded([c.difference, c.interval, c.p, c.p_holm]), self.book.value(c.test)]
         return [*tested, *_rounded([c.discordant, c.mcnemar, c.effect]), c.seeds, c.rows, c.verdict]
+
+
+def _reach(cells: Sequence[Cell]) -> str:
+    """How far intervals of differences reach to either side, in points: "4.1 to 9.8"; "" where there are none."""
+    ends = [cell.comparison.interval for cell in cells if cell.comparison is not None and is_share(cell.measure)]
+    halves = [50 * (high - low) for low, high in ends]
+    return " to ".join(dict.fromkeys(f"{half:.1f}" for half in (min(halves), max(halves)))) if halves else ""
 
 
 def _rounded(value: Any) -> Any:
