@@ -419,3 +419,10 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same(place, tmp_path, m
     assert sorted(written) == list(range(len(ROWS)))  # none twice
     whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "o"))
     assert resumed["attacks"][0]["summary"] == whole["attacks"][0]["summary"]
+    monkeypatch.setattr("sparring.evaluate.attacks.as_victim", interrupted)
+    code, _, err = attack(place, tmp_path / "early", capsys=capsys)
+    assert code == 130 and "stopped before any example had ended; nothing was written" in err
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt

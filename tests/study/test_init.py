@@ -51,6 +51,21 @@ def test_every_preset_is_a_study_as_it_is(here, preset, capsys):
     assert study.attacks.calibrated is not small and (len(study.arms) == 2 if small else len(study.arms) >= 8)
 
 
+@pytest.mark.parametrize("preset", ["first", "embedding-methods"])
+def test_quantities_are_not_attacked(here, preset, capsys):
+    rows = "".join(f"the film number {i} was good,{i / 10}\n" for i in range(60))
+    (here / "scores.csv").write_text("text,label\n" + rows)
+    code, out, err = sparring("study", "init", preset, "--data", "scores.csv", "--model", "./base", capsys=capsys)
+    assert code == 0, err
+    (here / "scores.yaml").write_text(out)
+    assert {job.kind for job in plan(here / "scores.yaml").jobs} == {"train", "score"}
+
+
+def test_other_data_never_have_the_name_of_the_study(here, capsys):
+    path, _, _ = begun(here, "first", "--name", "other", "--cross-domain", "other.csv", capsys=capsys)
+    assert set(read_study(path).data) == {"other"} and set(read_study(path).cross_domain) == {"other-2"}
+
+
 def test_the_first_study_needs_no_resources(here, capsys):
     found = plan(begun(here, "first", capsys=capsys)[0])
     assert {(job.arm, job.kind) for job in found.jobs if job.seed == 0} == {

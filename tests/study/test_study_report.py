@@ -18,7 +18,7 @@ from summaries import ARMS, FAMILIES, make_summary
 from sparring.attack.difference import visible
 from sparring.study import report_data
 from sparring.study.plots import Bar, Line, Point, Value, bars, linear_axis, lines, log_axis, scatter, spread
-from sparring.study.report import render, write_report
+from sparring.study.report import reach, render, write_report
 from sparring.study.summary import Group, Measure, Summary
 
 PERCENT = "{:.1f}\u00a0%".format
@@ -124,9 +124,20 @@ def test_a_study_that_decides_nothing_says_how_far_its_intervals_reach_and_calls
     claims = tuple(dataclasses.replace(claim, verdict="open") for claim in summary.claims)
     undecided = render(dataclasses.replace(summary, cells=cells, claims=claims))
     half = f"{50 * (cells[-1].comparison.interval[1] - cells[-1].comparison.interval[0]):.1f}"
-    assert undecided.count(f"Nothing is decided by these numbers. Their 95&nbsp;% intervals reach {half} points") == 2
+    said = f"Nothing is decided by these numbers. 95 % intervals of single differences reach {half} points"
+    assert undecided.count(said) == 2
     tiles = re.findall(r'<span class="what">highest .*?</div>', undecided, re.S)
     assert tiles and all("not shown to differ" in tile or "the baseline itself" in tile for tile in tiles)
+
+
+def test_one_seed_decides_nothing_and_figures_that_make_no_claim_do_not_count(summary):
+    alone = [
+        dataclasses.replace(cell, comparison=cell.comparison and dataclasses.replace(cell.comparison, seeds=1))
+        for cell in summary.cells
+    ]
+    assert reach(alone) == "One seed decides nothing, however large a difference is." and reach([]) == ""
+    radii = [dataclasses.replace(cell, measure=Measure("radius", "0.1x")) for cell in summary.cells]
+    assert reach(radii) == ""
 
 
 def test_a_figure_leads_to_its_records_and_their_settings(summary, page):

@@ -107,6 +107,8 @@ def attack_job(job: AttackJob, *, progress: Progress | None = None) -> dict[str,
         try:
             record, outcomes = _attack_victim(job, victim, folder, encoder, progress)
         except KeyboardInterrupt as error:
+            if not any(folder.glob("*.jsonl")):
+                raise Interrupted("stopped before any example had ended; nothing was written") from error
             raise Interrupted(
                 f"stopped: the examples that have ended are kept in {folder}; the same command with --resume goes on"
             ) from error

@@ -21,7 +21,7 @@ LOCAL = (
     "name the folder"
 )
 
-_HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
+_HUB_NAME = r"\w[\w.-]*(/\w[\w.-]*)?"
 CONVERT = "Only safetensors files are read; convert others with `model.save_pretrained(folder)`"
 
 
@@ -46,21 +46,40 @@ def minilm_folder() -> Path:
 def source_of(name: str) -> str:
     """Where transformers is to look for a model: the folder of the packaged MiniLM, or the name as it is.
 
-    Raises ModelError for a folder that is not there. A name is taken for one where its parent folder is here, though
-    the hub might have it: to ask for `runs/no-such-run` takes half a minute where the hub cannot be reached.
+    Raises ModelError for a folder that is not there. A name is taken for one where its parent folder is here, unless a
+    hub model of that name is in the cache: to ask the hub for `runs/no-such-run` takes half a minute where it cannot be
+    reached.
     """
     if name == MINILM:
         return str(minilm_folder())
     path = Path(name)
-    if path.exists():
+    if _exists(path):
         return name
     if re.fullmatch(_HUB_NAME, name) is None:
         raise ModelError(f"there is no folder {name}. {_WHERE}")
-    if "/" in name and path.parent.is_dir():
+    if "/" in name and path.parent.is_dir() and not _in_cache(name):
         raise ModelError(
-            f"there is no folder {name} (the hub was not asked, since the folder {path.parent} is here). {_WHERE}"
+            f"there is no folder {name}. The hub was not asked for it, since the folder {path.parent} is here: for a "
+            f"model of the hub run the command in another folder. {_WHERE}"
         )
     return name
+
+
+def _in_cache(name: str) -> bool:
+    from transformers.utils.hub import cached_file
+
+    try:
+        return cached_file(name, "config.json", local_files_only=True) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _exists(path: Path) -> bool:
+    """Raises ModelError for a folder that may not be looked into."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ModelError(f"cannot look at {path}: {error.strerror}") from error
 
 
 def load_tokenizer(name: str) -> Any:
@@ -142,9 +161,12 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
     from transformers import AutoModelForSequenceClassification
 
     folder = Path(source)
-    on_hub = not folder.exists() and "/" in source_of(str(source))
+    here = _exists(folder)
+    if not here and str(source) == MINILM:
+        raise ModelError(f"{MINILM} is pre-trained and no classifier yet: train it, and name the folder of the run")
+    on_hub = not here and "/" in source_of(str(source))
     if not on_hub and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        if not folder.exists():
+        if not here:
             raise ModelError(f"there is no folder {folder}. {_WHERE}")
         raise ModelError(f"{folder} holds no trained model (no config.json); is its training finished?")
     tokenizer = load_tokenizer(str(source))

@@ -66,7 +66,7 @@ def facts_of(
     others: dict[str, dict[str, Any]] = {}
     missing = []
     for source in cross:
-        other = _unused(_called(source), others)
+        other = _unused(_called(source), {called: None, **others})
         labels, gap = _mapped(source, train)
         others[other] = {"data": _from(source, base)} | ({"labels": labels} if labels else {})
         missing += [gap] if gap else []

@@ -61,13 +61,13 @@ class Families:
         """For sentences: "the family input (a2t, random)"."""
         return self.baseline if family is None else f"the family {family} ({', '.join(self.arms[family])})"
 
-    def claims(self, questions: Mapping[str, str]) -> tuple[Claim, ...]:
-        """One sentence a comparison. questions: what a kind of measure answers, by `Measure.what`.
+    @property
+    def are_arms(self) -> bool:
+        """Whether there is one arm: all that can be said of its family is said of it."""
+        return sum(map(len, self.arms.values())) == 1
 
-        None where each family has one arm: what there is to say is said of the arms.
-        """
-        if all(len(names) == 1 for names in self.arms.values()):
-            return ()
+    def claims(self, questions: Mapping[str, str]) -> tuple[Claim, ...]:
+        """One sentence a comparison. questions: what a kind of measure answers, by `Measure.what`."""
         signs = {"better": "holds", "worse": "refuted", "open": "open"}
         made = []
         for (measure, a, b), comparison in self.comparisons.items():

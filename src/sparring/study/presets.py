@@ -54,6 +54,14 @@ def preset(name: str, facts: Facts) -> str:
 
 
 def _first(facts: Facts) -> str:
+    attacks = """\
+  attacks:
+    recipes: [deepwordbug]   # changes characters and needs no resources; see `sparring recipes`
+    examples: 100     # test rows, the same for every arm and seed
+    # calibrated: true   # and once more by an attacker whom confidence cannot blind
+"""
+    if not facts.classes:
+        attacks = "  # no attacks: they need classes, and these labels are quantities\n"
     return f"""\
 # A first study: does an adversary gain anything over plain training on these data? Put another method of
 # `sparring methods` in the place of fgm, or a line of its own below it.
@@ -65,11 +73,7 @@ arms:
   standard: {{family: baseline}}
   fgm:      {{family: embedding, train: {{method: fgm}}}}
 evaluate:
-  attacks:
-    recipes: [deepwordbug]   # changes characters and needs no resources; see `sparring recipes`
-    examples: 100     # test rows, the same for every arm and seed
-    # calibrated: true   # and once more by an attacker whom confidence cannot blind
-  keep_examples: 20
+{attacks}  keep_examples: 20
 """
 
 
@@ -251,6 +255,8 @@ def _train(facts: Facts, *more: str, rate: float | None = None) -> str:
 
 
 def _evaluate(facts: Facts, *, transfer: str) -> str:
+    if not facts.classes:
+        return "# no attacks and radii: they need classes, and these labels are quantities"
     recipes = [name for name in ATTACKS if _has(name)]
     lines = [
         "evaluate:",

@@ -14,7 +14,7 @@ from .report_data import Book, pack_examples
 from .report_neurons import neuron_view
 from .report_plots import Plots
 from .sentences import probability
-from .summarise import group_title
+from .summarise import CLAIMED, group_title
 from .summary import Cell, Claim, Comparison, Cost, Group, Measure, Summary
 from .wording import is_share, points, rows_of, span, traced, whole, writer
 
@@ -142,7 +142,7 @@ class _Page:
             "tiles": self._tiles(cells, measures),
             "claims": [claim for claim in claims if claim["verdict"] != "open"],
             "open": [claim for claim in claims if claim["verdict"] == "open"],
-            "reach": _reach(list(cells.values())),
+            "reach": reach(list(cells.values())),
             "columns": columns,
             "kinds": list({column["kind"]: column["on"] for column in columns}.items()),
             "rows": rows,
@@ -238,11 +238,21 @@ class _Page:
         return [*tested, *_rounded([c.discordant, c.mcnemar, c.effect]), c.seeds, c.rows, c.verdict]
 
 
-def _reach(cells: Sequence[Cell]) -> str:
-    """How far intervals of differences reach to either side, in points: "4.1 to 9.8"; "" where there are none."""
-    ends = [cell.comparison.interval for cell in cells if cell.comparison is not None and is_share(cell.measure)]
-    halves = [50 * (high - low) for low, high in ends]
-    return " to ".join(dict.fromkeys(f"{half:.1f}" for half in (min(halves), max(halves)))) if halves else ""
+def reach(cells: Sequence[Cell]) -> str:
+    """Why nothing is decided, in a sentence: how far the intervals of differences reach. "" where there are none."""
+    found = [cell for cell in cells if cell.measure.what in CLAIMED and is_share(cell.measure)]
+    compared = [cell.comparison for cell in found if cell.comparison is not None]
+    several = [one for one in compared if one.seeds > 1]
+    if compared and not several:
+        return "One seed decides nothing, however large a difference is."
+    halves = [50 * (one.interval[1] - one.interval[0]) for one in several]
+    if not halves:
+        return ""
+    ends = " to ".join(dict.fromkeys(f"{half:.1f}" for half in (min(halves), max(halves))))
+    return (
+        f"95 % intervals of single differences reach {ends} points to either side: smaller ones cannot be seen, and "
+        "after the correction larger ones only. More seeds and test rows help."
+    )
 
 
 def _rounded(value: Any) -> Any:

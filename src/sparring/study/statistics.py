@@ -6,7 +6,8 @@ not others. Every value here is a matrix of rows by seeds, or its mean, and both
 Of a comparison, d (S, N) is the difference of two arms by seed and row. Seeds and rows are crossed, as the subjects
 and sentences of a reading experiment are, and the p-value is in the manner of min F' (Clark 1973, "The
 language-as-fixed-effect fallacy"): t = mean(d) / sqrt(V_seeds + V_rows), with Satterthwaite's degrees of freedom. The
-95 % interval is of the same t, so that it leaves nought out where p, before correction, is below 0.05.
+95 % interval is of the same t, so that it leaves nought out where p, before correction, is below 0.05. (Of one seed
+alone p is exact McNemar's and the interval Agresti and Min's, which may differ at the border.)
 
 - V_rows is the variance of the rows' means over N, as if one row more differed, half of it in either direction (after
   Agresti and Min 2005): few rows that differ are no certainty.

@@ -64,7 +64,8 @@ def summarise_records(
     lines, failed = _labelled(jobs, records, titles, damaged), records.failed
     neurons = tuple(line for line in lines if line["kind"] == "neurons")
     by_family = [families_of(group, arms, baseline, figures, jobs) for group in groups]
-    claims = [claim for one in by_family for claim in one.claims(OF_MEASURES)] + list(_claims(cells, baseline))
+    claims = [claim for one in by_family if not one.are_arms for claim in one.claims(OF_MEASURES)]
+    claims += _claims(cells, baseline)
     asked = bool(study.get("questions"))
     return Summary(
         name=str(study["name"]),

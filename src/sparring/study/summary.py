@@ -64,7 +64,7 @@ class Comparison:
     difference: float
     """Arm minus baseline, in shares; positive: the arm is better."""
     interval: tuple[float, float]
-    """95 %, of the same test as `p`; not corrected."""
+    """95 %, of the same test as `p` (beside exact McNemar: Agresti and Min's); not corrected."""
     p: float
     """Two-sided, before correction; `test` says of what."""
     p_holm: float
