@@ -21,10 +21,11 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 
 import claims
-from claims import Book, Verdict, line
+from claims import Book
 from older import adpmixup_table, benchmark, benchmark_trade_offs, older_runs, table
 from prices import HEAD as PRICES
 from prices import SAID, costs, machine_of
+from verdicts import NONE, RULE, Verdict
 
 from sparring.study.figures import group_of
 from sparring.study.records import RECORDS
@@ -68,7 +69,7 @@ def adpmixup_verdict(books: Sequence[Book]) -> Verdict:
             return with_cost(found, {arm: [value for name, value in costs if name == arm] for arm in arms})
     lines, by_task = benchmark("mixture_on_real_data"), benchmark_trade_offs()
     if not by_task:
-        return claims.NONE
+        return NONE
     tasks = dict.fromkeys(one["task"] for one in lines)
     seeds = [f"{task} ({count(len({one['seed'] for one in lines if one['task'] == task}), 'seed')})" for task in tasks]
     rows = listed(sorted({f"{one['settings']['rows']:,}" for one in lines}))
@@ -87,11 +88,11 @@ def with_cost(found: Verdict, seconds: Mapping[str, Sequence[float]]) -> Verdict
 
 
 DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
-    "mat": lambda books: claims.mat(books[0]) if books else claims.NONE,
-    "alum": lambda books: claims.alum(books[0]) if books else claims.NONE,
+    "mat": lambda books: claims.mat(books[0]) if books else NONE,
+    "alum": lambda books: claims.alum(books[0]) if books else NONE,
     "cat": claims.cat,
     "adpmixup": adpmixup_verdict,
-    "families": lambda books: claims.families(books[0]) if books else claims.NONE,
+    "families": lambda books: claims.families(books[0]) if books else NONE,
     "confidence": claims.confidence,
 }
 OLDER: Mapping[str, Callable[[], list[str]]] = {
@@ -155,8 +156,8 @@ def text_of(page: Page, root: Path) -> str:
         out += figures(book, attacked=page.name == "confidence") + searched(book)
     if verdict.pairs:
         head = ["comparison", "difference", "95 % interval", "p after Holm", "verdict"]
-        out += ["## What the verdict rests on", "", claims.RULE, ""]
-        out += table(head, [[TO.text(cell) for cell in line(pair)] for pair in verdict.pairs])
+        out += ["## What the verdict rests on", "", RULE, ""]
+        out += table(head, [[TO.text(cell) for cell in pair.line] for pair in verdict.pairs])
     for book in books:
         for question in book.summary.questions if page.name == "families" else ():
             out += [f"## {TO.text(question.text)}", "", TO.text(question.answer), ""]
@@ -354,7 +355,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
             "generated from the records of the studies; a claim that has not been tested says so.",
             "",
             *table(["claim", "here"], rows, numbers=False),
-            claims.RULE,
+            RULE,
             "",
             "Where settings are searched, it is on development rows, with equally many trials for every arm, plain "
             "training among them.",

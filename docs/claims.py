@@ -1,21 +1,22 @@
 """What the records of a study say about the claim of a paper: a sentence, and the comparisons that it rests on."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from verdicts import NONE, Side, Verdict, alike, compared, ends_of, tally, verdict
 
-from sparring.study.comparisons import against, common, corrected, scatter
+from sparring.study.comparisons import against, common, scatter
 from sparring.study.figures import Figure, Figures, Seeds, group_of, read_figures
 from sparring.study.job import Job
 from sparring.study.plan import read_plan
 from sparring.study.records import RECORDS, Records, read_records
-from sparring.study.sentences import count, ends, listed, points, probability
+from sparring.study.sentences import count, ends, listed, points
 from sparring.study.summarise import summarise
-from sparring.study.summary import Comparison, Group, Measure, Summary
+from sparring.study.summary import Group, Measure, Summary
 
 RIVALS = ("freelb", "smart", "alum", "r3f", "rdrop")
 """What MAT is compared with: methods whose adversary plays one strategy, or none."""
@@ -27,15 +28,6 @@ STAGES = (
 ABLATIONS = {"no-contrast": "without the contrastive term", "no-adversary": "without the adversary"}
 """Of CAT."""
 WORST = Measure("worst-case", "")
-RULE = (
-    "A claim is a set of paired comparisons, on the same seeds and test rows, corrected together after Holm. "
-    "It *holds* if all of them are better, *holds in part* if at least half of them are and none is worse, "
-    "*does not hold* if some are worse and none is better, *is mixed* if both occur, and *is open* if these numbers "
-    "cannot tell. The interval is of one difference alone; p is corrected for their number, and decides: a difference "
-    "can be open though its interval leaves nought out. Both take an arm to vary over seeds at least as much as arms "
-    "do on average, and err on the side of caution."
-)
-"""What the words of a verdict mean."""
 
 
 @dataclass(frozen=True)
@@ -114,120 +106,29 @@ class Book:
         return part + count(len(planned), "seed")
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One comparison of a claim."""
-
-    what: str
-    metric: str
-    found: Comparison
-
-    @property
-    def numbers(self) -> str:
-        """ "+1.2 points (95 %: 0.3 to 2.1)"."""
-        return f"{points(self.found.difference, self.metric)} (95 %: {ends(self.found.interval, self.metric)})"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The first sentence of a page and what it rests on."""
-
-    sentence: str
-    pairs: tuple[Pair, ...] = ()
-    more: tuple[str, ...] = ()
-    """Further sentences."""
-
-
-Side = tuple[str, str, Seeds, Seeds, Sequence[Seeds]]
-"""What is compared, by which metric, a, b, and all arms that a and b vary like."""
-
-
-def compared(sides: Iterable[Side]) -> tuple[Pair, ...]:
-    """Comparisons, corrected together. What has no seeds or rows in common is not among them."""
-    found: dict[Hashable, Any] = {}
-    for what, metric, a, b, everyone in sides:
-        one = against(a, b, scatter(everyone), metric) if a and b else None
-        if one is not None:
-            assert (what, metric) not in found, what
-            found[what, metric] = one
-    return tuple(Pair(what, metric, one) for (what, metric), one in corrected(found).items())  # type: ignore[misc]
-
-
-def telling(sides: Sequence[Side]) -> tuple[list[Side], tuple[str, ...]]:
-    """Those whose two models are not right on exactly the same rows in every seed, and sentences about the others.
-
-    Models that give every text one class are; that they are equal is no finding about how they were trained. And about
-    those for which there are too few seeds yet.
-    """
-    same = [what for what, metric, a, b, _ in sides if metric == "accuracy" and _alike(a, b)]
-    left = [side for side in sides if side[0] not in same]
-    early = [what for what, metric, a, b, _ in left if not (a and b and against(a, b, None, metric))]
-    said = {
-        "Left out, since both are right on exactly the same rows (of one class, say)": same,
-        "Not compared yet, for want of seeds": early,
-    }
-    return left, tuple(f"{about}: {'; '.join(names)}." for about, names in said.items() if names)
-
-
-def _alike(a: Seeds, b: Seeds) -> bool:
-    seeds, _ = common(a, b)
-    return bool(seeds) and all(a[s].rows and np.array_equal(a[s].values, b[s].values) for s in seeds)
-
-
-def word(pairs: Sequence[Pair]) -> str:
-    """What comparisons say of a claim that needs them all to be better."""
-    better, worse, _ = tally(pairs)
-    if better and worse:
-        return "is mixed"
-    if worse:
-        return "does not hold"
-    return "holds" if better == len(pairs) else "holds in part" if 2 * better >= len(pairs) else "is open"
-
-
-def tally(pairs: Sequence[Pair]) -> tuple[int, int, int]:
-    """How many are better, worse and open."""
-    verdicts = [pair.found.verdict for pair in pairs]
-    return verdicts.count("better"), verdicts.count("worse"), verdicts.count("open")
-
-
-def ends_of(pairs: Sequence[Pair]) -> str:
-    """The smallest and the largest difference, each with its interval."""
-    ordered = sorted(pairs, key=lambda pair: pair.found.difference)
-    low, high = ordered[0], ordered[-1]
-    if len(ordered) == 1:
-        return f"{low.numbers}, {low.what}"
-    return f"differences go from {low.numbers}, {low.what}, to {high.numbers}, {high.what}"
-
-
-def said(claim: str, pairs: Sequence[Pair], size: str) -> str:
-    """The sentence of a claim that needs all comparisons to be better."""
-    better, worse, unclear = tally(pairs)
-    return (
-        f"{claim} **{word(pairs)}** here ({size}): of {count(len(pairs), 'comparison')} {better} better, {worse} worse "
-        f"and {unclear} open after Holm; {ends_of(pairs)}."
-    )
-
-
 # the claims
+
+
+def side(book: Book, group: Group, measure: Measure, what: str, arms: tuple[str, str]) -> Side:
+    """Two arms of a group by a measure."""
+    a, b = (book.figures.of(group, arm, measure) for arm in arms)
+    right = replace(measure, metric="accuracy")  # by which two models may be equal whose F1 says nothing of rows
+    same = alike(*(book.figures.of(group, arm, right) for arm in arms))
+    return Side(what, measure.metric, a, b, book.everyone(group, measure), same)
 
 
 def mat(book: Book) -> Verdict:
     """MAT against each pure-strategy method: the metric of each task, and the worst attack of each example."""
     sides: list[Side] = []
     for group in book.groups:
-        for measure in (book.home(group), WORST):
-            if measure is None:
-                continue
-            about = f"{book.place(group)} {'under attack' if measure == WORST else f'by {measure.metric}'}"
-            for rival in RIVALS:
-                a, b = (book.figures.of(group, arm, measure) for arm in ("mat", rival))
+        planned = [job for job in book.jobs if group_of(job) == group]
+        arms, attacked = {job.arm for job in planned}, any(job.kind == "attack" for job in planned)
+        for measure in (book.home(group), WORST if attacked else None):
+            for rival in [name for name in RIVALS if name in arms] if measure is not None else ():
+                about = f"{book.place(group)} {'under attack' if measure == WORST else f'by {measure.metric}'}"
                 what = f"MAT against {rival} on {about} at equal {group.budget}"
-                sides.append((what, measure.metric, a, b, book.everyone(group, measure)))
-    sides, out = telling(sides)
-    pairs = compared(sides)
-    if not pairs:
-        return NONE
-    return Verdict(said("That MAT beats pure-strategy adversarial fine-tuning", pairs, book.size), pairs, out)
+                sides.append(side(book, group, measure, what, ("mat", rival)))
+    return verdict("That MAT beats pure-strategy adversarial fine-tuning", sides, compared(sides), book.size)
 
 
 def alum(book: Book) -> Verdict:
@@ -238,25 +139,19 @@ def alum(book: Book) -> Verdict:
         measure = book.home(group)
         if measure is None:
             continue
-        arms = {stage: (with_it, without) for stage, with_it, without in STAGES}
-        arms["plain"] = ("continual-plain-standard", "untouched-standard")
-        for stage, names in arms.items():
-            a, b = (book.figures.of(group, arm, measure) for arm in names)
-            where = f"on {book.place(group)} by {measure.metric}"
-            what = f"plain continued pre-training {where}" if stage == "plain" else f"ALUM in {stage} {where}"
-            (plain if stage == "plain" else helps).append((what, measure.metric, a, b, book.everyone(group, measure)))
-    sides, out = telling([*helps, *plain])
-    pairs = compared(sides)
-    own = [pair for pair in pairs if pair.what.startswith("ALUM")]
+        where = f"on {book.place(group)} by {measure.metric}"
+        for stage, with_it, without in STAGES:
+            helps.append(side(book, group, measure, f"ALUM in {stage} {where}", (with_it, without)))
+        arms = ("continual-plain-standard", "untouched-standard")
+        plain.append(side(book, group, measure, f"plain continued pre-training {where}", arms))
+    pairs = compared([*helps, *plain])
     others = [pair for pair in pairs if not pair.what.startswith("ALUM")]
-    if not own:
-        return NONE
-    sentence = said("That ALUM helps at every stage", own, book.size)
-    if not others:
-        return Verdict(sentence, pairs, out)
+    found = verdict("That ALUM helps at every stage", helps, pairs, book.size)
+    if not others or not found.sentence:
+        return found
     better, worse, _ = tally(others)
-    shown = "helps" if better and not worse else "is not shown to help"
-    return Verdict(sentence, pairs, (f"Plain continued pre-training {shown}: {ends_of(others)}.", *out))
+    shown = "helps" if better and not worse else "harms" if worse and not better else "is not shown to help"
+    return replace(found, more=(f"Plain continued pre-training {shown}: {ends_of(others)}.", *found.more))
 
 
 def cat(books: Sequence[Book]) -> Verdict:
@@ -269,26 +164,24 @@ def cat(books: Sequence[Book]) -> Verdict:
             measure = book.home(group)
             if measure is None:
                 continue
-            own, base = (book.figures.of(group, arm, measure) for arm in ("cat", "standard"))
-            everyone = book.everyone(group, measure)
-            clean.append((f"CAT on {book.place(group)} by {measure.metric}", measure.metric, own, base, everyone))
+            what = f"CAT on {book.place(group)} by {measure.metric}"
+            clean.append(side(book, group, measure, what, ("cat", "standard")))
             whole = by_name.get((group.dataset.removesuffix("-half"), group.model, group.budget))
             if whole is not None and whole != group and (measured := book.home(whole)) is not None:
-                full = book.figures.of(whole, "standard", measured)
+                full, everyone = book.figures.of(whole, "standard", measured), book.everyone(whole, measured)
                 what = f"CAT on half of {book.place(whole)} against plain training on all of it"
-                half.append((what, measure.metric, own, full, [*everyone, *book.everyone(whole, measured)]))
+                half.append(
+                    replace(clean[-1], what=what, b=full, everyone=[*clean[-1].everyone, *everyone], same=False)
+                )
     pairs = compared([*clean, *half])
-    parts = _without_parts(books)
-    on_clean, on_half = ([pair for pair in pairs if (" on half of " in pair.what) == which] for which in (False, True))
-    if not on_clean:
-        return NONE
-    sizes = "; ".join(dict.fromkeys(book.size for book in books))
-    sentence = said("That CAT improves clean accuracy", on_clean, sizes)
-    if not on_half:
-        return Verdict(sentence, pairs, parts)
+    on_half = [pair for pair in pairs if " on half of " in pair.what]
+    found = verdict("That CAT improves clean accuracy", clean, pairs, "; ".join({book.size: None for book in books}))
+    if not found.sentence:
+        return found
     _, worse, _ = tally(on_half)
     shown = "does not suffice" if worse else "is not shown to be too little"
-    return Verdict(sentence, pairs, (f"Half of the rows {shown}: {ends_of(on_half)}.", *parts))
+    more = (f"Half of the rows {shown}: {ends_of(on_half)}.",) if on_half else ()
+    return replace(found, more=(*more, *_without_parts(books), *found.more))
 
 
 def _without_parts(books: Sequence[Book]) -> tuple[str, ...]:
@@ -334,18 +227,19 @@ def trade_offs(book: Book, group: Group, without: Sequence[str] = ()) -> dict[st
 
 def adpmixup(by_task: Mapping[str, Mapping[str, Seeds]], size: str) -> Verdict:
     """The mixture against everything else, by trade-off. by_task: task -> arm -> seeds."""
-    sides: list[Side] = []
-    for task, arms in by_task.items():
-        for other, seeds in arms.items():
-            if other != "adpmixup":
-                own = arms.get("adpmixup", {})
-                sides.append((f"AdpMixup against {other} on {task}", "accuracy", own, seeds, list(arms.values())))
+    sides = [
+        Side(f"AdpMixup against {other} on {task}", "accuracy", arms.get("adpmixup", {}), seeds, list(arms.values()))
+        for task, arms in by_task.items()
+        for other, seeds in arms.items()
+        if other != "adpmixup"
+    ]
     pairs = compared(sides)
-    if not pairs:
-        return NONE
-    sentence = said("That AdpMixup gives the best trade-off of clean accuracy and accuracy under attack", pairs, size)
-    ahead = [pair.what.removeprefix("AdpMixup against ") for pair in pairs if pair.found.difference < 0]
-    return Verdict(sentence, pairs, (f"On average it is behind {listed(ahead)}.",) if ahead else ())
+    claim = "That AdpMixup gives the best trade-off of clean accuracy and accuracy under attack"
+    found = verdict(claim, sides, pairs, size)
+    lower = [pair for pair in pairs if round(pair.found.difference, 3) < 0]  # as it is printed
+    ahead = [pair.what.removeprefix("AdpMixup against ") for pair in lower]
+    more = (f"On average it is behind {listed(ahead)}.",) if ahead else ()
+    return replace(found, more=(*more, *found.more))
 
 
 def families(book: Book) -> Verdict:
@@ -372,7 +266,8 @@ def families(book: Book) -> Verdict:
 def confidence(books: Sequence[Book]) -> Verdict:
     """Each arm under each attack, by the calibrated attacker against the usual one: where worse, confidence hid it.
 
-    Both attack the same models, so that what is tested are differences by seed and row, against none.
+    Both attack the same models, so that what is tested are differences by seed and row, against none. None is taken to
+    vary over seeds like an arm, which errs on the side of caution.
     """
     sides: list[Side] = []
     for book in books:
@@ -390,7 +285,7 @@ def confidence(books: Sequence[Book]) -> Verdict:
                 for arm, found in differ.items():
                     none = {seed: replace(one, values=np.zeros_like(one.values)) for seed, one in found.items()}
                     what = f"{arm} under {measure.name} ({place})"
-                    sides.append((what, "accuracy", found, none, list(differ.values())))
+                    sides.append(Side(what, "accuracy", found, none, list(differ.values())))
     pairs = compared(sides)
     if not pairs:
         return NONE
@@ -412,14 +307,3 @@ def differences(a: Seeds, b: Seeds) -> Seeds:
     """a minus b, row by row, of the seeds on which both have the same rows."""
     same, _ = common(a, b)
     return {seed: replace(a[seed], values=a[seed].values - b[seed].values) for seed in same}
-
-
-NONE = Verdict("")
-"""Nothing has been measured yet."""
-
-
-def line(pair: Pair) -> list[str]:
-    """Of a table: what, difference, interval, p, verdict."""
-    found = pair.found
-    numbers = [points(found.difference, pair.metric), ends(found.interval, pair.metric), probability(found.p_holm)]
-    return [pair.what, *numbers, found.verdict]

@@ -31,6 +31,7 @@ def module(name):
 
 @pytest.fixture(scope="module")
 def claims():
+    module("verdicts")
     return module("claims")
 
 
@@ -231,6 +232,7 @@ def book(claims, shares, *, seeds=5, kind="score", rows=400, metric="accuracy"):
             letters = "".join("01"[int(one)] for one in right)
             digest = dataset.removesuffix("-half")
             result = {"data": dataset, "cross_domain": False, "metric": metric, "rows": rows, "sha256": digest}
+            result["scores"] = {metric: float(right.mean())}
             lines[job.id] = {"status": "done", "result": result | {"correct": letters}}
             if kind == "attack":
                 lines[job.id]["result"]["outcomes"] = "".join("sh"[int(one)] for one in right)
@@ -280,14 +282,38 @@ def test_models_that_are_right_on_the_same_rows_are_named(results, claims):
     assert results.alike(book(claims, {("rte", "a"): -1.0, ("rte", "b"): -1.0, ("rte", "c"): 0.6}, seeds=2)) == []
 
 
-def test_models_of_one_class_and_those_of_too_few_seeds_are_compared_in_no_verdict_and_named(claims):
+def test_models_of_one_class_are_open_and_what_cannot_be_compared_yet_is_not_better(claims):
     arms = {"untouched-standard": 0.6, "untouched-alum": 0.85, "continual-plain-standard": -1.0,
             "continual-alum-standard": -1.0, "scratch-plain-standard": 0.4}  # fmt: skip
-    found = claims.alum(book(claims, {("rte", arm): value for arm, value in arms.items()}))
-    stages = [pair.what for pair in found.pairs]
-    assert stages == ["ALUM in fine-tuning on rte by accuracy", "plain continued pre-training on rte by accuracy"]
-    assert "(of one class, say): ALUM in continued pre-training on rte by accuracy." in found.more[1]
-    assert found.more[2] == "Not compared yet, for want of seeds: ALUM in pre-training from scratch on rte by accuracy."
+    for metric in ("accuracy", "f1"):
+        made = book(claims, {("rte", arm): value for arm, value in arms.items()}, metric=metric)
+        found = claims.alum(made)
+        fine = f"ALUM in fine-tuning on rte by {metric}"
+        assert [(pair.what, pair.same) for pair in found.pairs] == [
+            (f"ALUM in continued pre-training on rte by {metric}", True),
+            (fine, False),
+            (f"plain continued pre-training on rte by {metric}", False),
+        ]
+        assert "**is open** here: of 2 comparisons (1 more cannot be compared yet) 1 better" in sizeless(found.sentence)
+        assert found.sentence.endswith(f", {fine}.") and found.pairs[0].line[-1] == "open: same rows right"
+        assert found.more[0].startswith("Plain continued pre-training harms: −")
+        about = f"(of one class, say): ALUM in continued pre-training on rte by {metric}."
+        assert about in found.more[1] and len(found.more) == 3
+        late = f"ALUM in pre-training from scratch on rte by {metric}."
+        assert found.more[2] == f"Not compared yet, for want of seeds: {late}"
+
+
+def test_a_claim_about_models_of_one_class_alone_says_so(claims):
+    found = claims.cat([book(claims, {("rte", "cat"): -1.0, ("rte", "standard"): -1.0})])
+    assert "**is open** here" in found.sentence and "all of them are of models that are right on" in found.sentence
+
+
+def test_mat_is_compared_under_attack_only_where_it_is_attacked(claims):
+    found = claims.mat(book(claims, {("sst2", "mat"): 0.9, ("sst2", "smart"): 0.6}, kind="attack"))
+    assert [pair.what for pair in found.pairs] == []  # one attack: there is no worst of several
+    clean = claims.mat(book(claims, {("cola", "mat"): 0.9, ("cola", "smart"): 0.6}))
+    assert [pair.what for pair in clean.pairs] == ["MAT against smart on cola by accuracy at equal epochs"]
+    assert clean.more == () and "**holds** here" in clean.sentence
 
 
 def test_alum_is_judged_at_each_stage_and_plain_continued_pre_training_apart(claims):
