@@ -8,6 +8,7 @@ how well the seed went, which moves an arm's share by a standard deviation of 0,
 the baseline, by 8 and the others by 2). `family_wise_error` is the share of studies that claim anything after Holm's
 correction over 40 comparisons; `power` the share of an arm's true +10 points that is claimed, when it alone is better.
 `error_of_one_test` is the share of single comparisons without an effect whose 95 % interval leaves nought out.
+`coverage` is that of the bootstrap intervals that figures of one arm are shown with, here of the difference of two.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from sparring.study.statistics import Pool, p_value
+from sparring.study.statistics import Pool, bootstrap_interval, p_value
 
 RESULTS = Path(__file__).parent / "results" / "null_studies.json"
 SHARES = (0.85, 0.4, 0.3, 0.5)
@@ -78,14 +79,17 @@ def holm_rejects(p: np.ndarray, level: float = 0.05) -> np.ndarray:
 def scenario(
     studies: int, seeds: int, seed_sd: float | tuple[float, ...], name: str, block: int = 25
 ) -> dict[str, Any]:
-    """Error and power of one kind of study."""
+    """Error, power and coverage of one kind of study."""
     rng = np.random.default_rng(root_of(name, seeds))
-    claims, single, found = [], [], []
+    claims, single, found, covered = [], [], [], []
     for start in range(0, studies, block):
         correct = right(rng, min(block, studies - start), seeds=seeds, seed_sd=seed_sd)
         p = p_values(correct)
         claims.append(holm_rejects(p.reshape(len(p), -1)).any(axis=1))
         single.append(p.ravel() < 0.05)
+        for one in correct[0, :, 1].astype(float) - correct[0, :, 0]:
+            low, high = bootstrap_interval(list(one)) or (0.0, 0.0)
+            covered.append(low <= 0 <= high)
         better = right(rng, 5, seeds=seeds, seed_sd=seed_sd, gains=(0.1,))
         p = p_values(better)
         found.append(holm_rejects(p.reshape(5, -1)).reshape(p.shape)[:, :, 0].ravel())
@@ -96,6 +100,8 @@ def scenario(
         "family_wise_error": round(float(np.concatenate(claims).mean()), 4),
         "error_of_one_test": round(float(np.concatenate(single).mean()), 4),
         "power_of_10_points": round(float(np.concatenate(found).mean()), 3),
+        "coverage": round(float(np.mean(covered)), 3),
+        "intervals": len(covered),
     }
 
 

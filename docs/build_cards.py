@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from choices import decisions, lines_of, methods_table, table
+from choices import decisions, methods_table
 from negatives import negatives
+from older import benchmark
 from stages import gpu_table, stages_tables
+from tabled import table
 
 from sparring.cite.entries import bibliography
 from sparring.evaluate.metrics import interval
@@ -54,7 +56,7 @@ def with_class_columns(text: str) -> str:
 
 def summary() -> list[dict[str, Any]]:
     """One row a method and preset: means over the seeds of benchmarks/results/methods_on_sst2.jsonl."""
-    records = lines_of("methods_on_sst2.jsonl")
+    records = benchmark("methods_on_sst2")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for record in records:
         if not record["settings"]:  # runs with other settings are ablations, reported where they matter
@@ -112,7 +114,7 @@ def pages() -> dict[Path, str]:
 
 def attacks_table() -> str:
     """One row a recipe, shares in percent; nothing if there are no records."""
-    rows = lines_of("attacks_on_sst2.jsonl")
+    rows = benchmark("attacks_on_sst2")
     lines = []
     for row in rows:
         held = f"{_percent(row['under_attack'])} ({_percent(row['low'])}-{_percent(row['high'])})"
@@ -151,7 +153,7 @@ def mixture_cost_table() -> str:
 
 def mixture_results() -> str:
     """A table a task: accuracy of each model under each attack over all seeds, with cost; nothing without records."""
-    lines = lines_of("mixture_on_real_data.jsonl")
+    lines = benchmark("mixture_on_real_data")
     return "\n\n".join(
         _task_results(task, [line for line in lines if line["task"] == task])
         for task in dict.fromkeys(line["task"] for line in lines)
@@ -253,7 +255,7 @@ def null_studies_table() -> str:
     record: Any = _records("null_studies.json")
     if not record:
         return ""
-    keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points"]
+    keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points", "coverage"]
     lines = [[_value(one[key]) for key in keys] for one in record["scenarios"]]
     return table([key.replace("_", " ") for key in keys], lines)
 
@@ -321,7 +323,7 @@ def scored_rows_table() -> str:
 def pretrain_table() -> str:
     """Tokens a second of pre-training, and how near the bound; nothing without a record."""
     lines = []
-    for row in lines_of("pretrain_throughput.jsonl"):
+    for row in benchmark("pretrain_throughput"):
         what = (
             f"{row['family']} {row['size']}, {row['batch_size']} x {row['length']}, {row['precision']}, {row['device']}"
         )

@@ -193,7 +193,8 @@ def figures(book: Book, *, attacked: bool) -> list[str]:
         return []
     out = [f"## Figures of the study {TO.text(book.study['name'])}", ""]
     out += [
-        f"Means over seeds with 95 % intervals over seeds and test rows; shares in %. {MARKS['better'][0]} better and "
+        "Means over seeds with 95 % intervals (of a bootstrap over seeds and rows: too narrow where few seeds vary "
+        f"much); shares in %. {MARKS['better'][0]} better and "
         f"{MARKS['worse'][0]} worse than {TO.text(book.study['baseline'])}, after Holm over all figures of the same "
         "data and budget; the comparisons that the verdict rests on are corrected among themselves.",
         "",

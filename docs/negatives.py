@@ -1,13 +1,13 @@
 """What the page of experiments that did not help says, from the records alone; a line goes when its record changes."""
 
-import json
+from statistics import fmean
 from typing import Any
 
-from choices import RECORDS, apart, gains, lines_of, mean, points, share, values_of
+from build_results import ROOT, verdict_of
+from choices import gains, points, share, values_of
+from older import benchmark, record
 
-from sparring.evaluate.metrics import interval
-
-MIXTURES = "mixture_on_real_data.jsonl"
+MIXTURES = "mixture_on_real_data"
 _KEY = "family_wise_error"
 
 
@@ -27,7 +27,7 @@ def _clean_gains() -> list[str]:
 
 
 def _online() -> list[list[str]]:
-    rows, found = {row["online"]: row for row in lines_of("online_on_sst2.jsonl")}, []
+    rows, found = {row["online"]: row for row in benchmark("online_on_sst2")}, []
     for name, row in rows.items():
         pairs = [(attack, rows["none"]["under_attack"][attack], one) for attack, one in row["under_attack"].items()]
         if name != "none" and not any(apart(before, after) for _, before, after in pairs):
@@ -40,50 +40,22 @@ def _online() -> list[list[str]]:
 
 
 def _mixtures() -> list[list[str]]:
-    mixed, found = lines_of(MIXTURES), []
-    for task in dict.fromkeys(line["task"] for line in mixed):
-        own = [line for line in mixed if line["task"] == task]
-        pooled: dict[str, dict[str, tuple[float, float, float]]] = {}
-        for attack in dict.fromkeys(line["attack"] for line in own):
-            every = {model: pooled_share(own, model, attack) for model in ("plain", "union", "adpmixup", "constant")}
-            pooled[attack] = {model: value for model, value in every.items() if value}
-        better = [attack for attack, values in pooled.items() if "adpmixup" in above_plain(values)]
-        said = f"above the clean adapter's interval under {len(better)} of {len(pooled)} attacks; clean accuracy "
-        names = [name for name in ("plain", "union", "adpmixup") if any(line["model"] == name for line in own)]
-        said += ", ".join(f"{m} {mean([100 * x['clean'] for x in own if x['model'] == m]):.1f}" for m in names)
-        found.append([f"AdpMixup as the best trade-off ({task})", said, MIXTURES])
-        same = [attack for attack, values in pooled.items() if _overlap(values, "adpmixup", "constant")]
-        said = f"intervals overlap under {len(same)} of {len(pooled)} attacks"
-        found.append([f"Its gate, against the same share for every text ({task})", said, MIXTURES])
+    """Tasks on which AdpMixup is not shown to be better than plain training, and than the same share for every text."""
+    pairs, found = {pair.what: pair for pair in verdict_of("adpmixup", ROOT).pairs}, []
+    tried = {"plain": "AdpMixup as the best trade-off", "constant": "Its gate, against the same share for every text"}
+    for task in dict.fromkeys(line["task"] for line in benchmark(MIXTURES)):
+        for other, title in tried.items():
+            pair = pairs.get(f"AdpMixup against {other} on {task}")
+            if pair is not None and pair.found.verdict != "better":
+                said = f"trade-off {pair.numbers} against {other}: {pair.found.verdict} after Holm"
+                found.append([f"{title} ({task})", said, "[AdpMixup](results/adpmixup.md)"])
     return found
-
-
-def above_plain(pooled: dict[str, tuple[float, float, float]]) -> list[str]:
-    """The models whose interval lies above that of the plain one."""
-    return [name for name, value in pooled.items() if "plain" in pooled and value[1] > pooled["plain"][2]]
-
-
-def pooled_share(lines: list[dict[str, Any]], model: str, attack: str) -> tuple[float, float, float] | None:
-    """Percent under attack over the rows of all seeds, with Wilson's interval; None if the model was not attacked."""
-    own = [line for line in lines if line["model"] == model and line["attack"] == attack]
-    total = sum(line["examples"] for line in own)
-    if not total:
-        return None
-    right = round(sum(line["examples"] * line["under_attack"] for line in own))
-    low, high = interval(right, total)
-    return 100 * right / total, 100 * low, 100 * high
-
-
-def _overlap(values: dict[str, tuple[float, float, float]], one: str, other: str) -> bool:
-    if one not in values or other not in values:
-        return False
-    return values[one][1] <= values[other][2] and values[other][1] <= values[one][2]
 
 
 def _speed() -> list[list[str]]:
     found = []
     for name in ("attack_throughput.json", "attack_throughput_float32.json"):
-        rows = _record(name).get("summary", [])
+        rows = record(name.removesuffix(".json"), {}).get("summary", [])
         slow = [row for row in rows if row["times_dynamic"] is not None and row["times_dynamic"] < 4]
         if slow:
             said = ", ".join(f"{row['recipe']} in {row['precision']} {row['times_dynamic']:.1f}x" for row in slow)
@@ -92,7 +64,7 @@ def _speed() -> list[list[str]]:
 
 
 def _drift() -> list[str]:
-    row = next((row for row in lines_of("attacks_on_sst2.jsonl") if row["recipe"] == "textfooler"), None)
+    row = next((row for row in benchmark("attacks_on_sst2") if row["recipe"] == "textfooler"), None)
     if not row:
         return []
     said = f"of {row['examples']} examples, {row['violations']} have a text that fails it against the original"
@@ -103,8 +75,13 @@ def _drift() -> list[str]:
     ]
 
 
+def apart(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Two accuracies whose intervals do not overlap."""
+    return bool(one["interval"][1] < other["interval"][0] or other["interval"][1] < one["interval"][0])
+
+
 def _neurons() -> list[str]:
-    models = _record("neurons.json").get("models", {})
+    models = record("neurons", {}).get("models", {})
     sizes = {name: (one["minimal"]["size"], *one["bootstrap"]["size"]) for name, one in models.items()}
     if not sizes or max(low for _, low, _ in sizes.values()) > min(high for _, _, high in sizes.values()):
         return []
@@ -118,13 +95,13 @@ def _neurons() -> list[str]:
 
 def _stages() -> list[list[str]]:
     """Stages at which pre-training with ALUM leaves a higher loss than as many passes of plain training."""
-    rows = [row for row in lines_of("alum_stages.jsonl") if row["kind"] == "pretrain"]
+    rows = [row for row in benchmark("alum_stages") if row["kind"] == "pretrain"]
     found = []
     for stage in dict.fromkeys(row["stage"] for row in rows):
         losses = {}
         for arm in ("alum", "standard-passes"):
             own = [row["held_out"]["loss"] for row in rows if (row["stage"], row["arm"]) == (stage, arm)]
-            losses[arm] = mean(own) if own else None
+            losses[arm] = fmean(own) if own else None
         alum, plain = losses["alum"], losses["standard-passes"]
         if alum is not None and plain is not None and alum > plain:
             said = f"{alum:.3f}, and {plain:.3f} by plain training with as many passes"
@@ -133,7 +110,7 @@ def _stages() -> list[list[str]]:
 
 
 def _null_studies() -> list[list[str]]:
-    every = _record("null_studies.json").get("scenarios", [])
+    every = record("null_studies", {}).get("scenarios", [])
     loose, weak = ([one for one in every if test(one)] for test in (_is_loose, _is_weak))
     found = []
     if loose:
@@ -151,9 +128,3 @@ def _is_loose(one: dict[str, Any]) -> bool:
 
 def _is_weak(one: dict[str, Any]) -> bool:
     return bool(one["power_of_10_points"] < 0.5)
-
-
-def _record(name: str) -> dict[str, Any]:
-    path = RECORDS / name
-    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return found

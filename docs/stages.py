@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from choices import lines_of, table
+from older import benchmark
+from tabled import table
 
 from sparring.evaluate.metrics import interval
 from sparring.methods.alum import ALUM
@@ -22,7 +23,7 @@ Row = dict[str, Any]
 
 def stages_tables() -> str:
     """Tables of each stage and scale, and the comparisons of ALUM with plain training; nothing without records."""
-    rows = lines_of("alum_stages.jsonl")
+    rows = benchmark("alum_stages")
     parts = []
     for stage, title in STAGES.items():
         scales: list[dict[str, Any]] = []
@@ -40,7 +41,7 @@ def stages_tables() -> str:
 
 def gpu_table() -> str:
     """What one run on a GPU says of its pace, plain and with ALUM, from its log; nothing without a record."""
-    lines = lines_of("pretrain_on_gpu.jsonl")
+    lines = benchmark("pretrain_on_gpu")
     if not lines:
         return ""
     about, log = lines[0], [line for line in lines[1:] if "tokens_per_second" in line and line["step"] > 1]

@@ -355,6 +355,23 @@ def test_the_trade_off_counts_clean_and_attacked_rows_alike(claims):
     assert "best trade-off of clean accuracy and accuracy under attack **holds** here (made-up): of one" in sentence
 
 
+def test_the_cheapest_arm_that_holds_better_under_the_worst_attack_is_taken(results, tmp_path, monkeypatch):
+    choices = module("choices")
+    options = {"rows": 1500, "attacked_rows": 300, "budgets": ("epochs",), "effects": 2.0, "seed_sd": 0.004}
+    options |= {"attacks": ("textfooler", "bae"), "seeds": range(5), "neurons": False}
+    arms = ("standard", "a2t", "attack-rows", "pgd")
+    monkeypatch.setattr(choices, "STUDY", write_study(tmp_path / "study", arms=arms, **options))
+    ((_, _, take, said),) = choices._studied()
+    summary = choices.Book(choices.STUDY).summary
+    better = {
+        cell.arm: next(cost.train_seconds.mean for cost in summary.costs if cost.arm == cell.arm)
+        for cell in summary.cells
+        if cell.measure.what == "worst-case" and cell.comparison and cell.comparison.verdict == "better"
+    }
+    assert len(better) > 1 and take == min(better, key=better.get)
+    assert all(f"{arm} under the worst attack of each example " in said for arm in better)
+
+
 def test_nothing_measured_is_no_verdict(claims):
     empty = book(claims, {})
     assert not claims.mat(empty).sentence and not claims.alum(empty).sentence and not claims.cat([empty]).sentence
