@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import claims
 from claims import Book
-from older import adpmixup_table, benchmark, benchmark_trade_offs, older_runs, table
+from older import adpmixup_table, benchmark, benchmark_trade_offs, older_runs
 from prices import HEAD as PRICES
 from prices import SAID, costs, machine_of
+from tabled import aligned
 from verdicts import NONE, RULE, Verdict
 
 from sparring.study.figures import group_of
@@ -157,7 +158,7 @@ def text_of(page: Page, root: Path) -> str:
     if verdict.pairs:
         head = ["comparison", "difference", "95 % interval", "p after Holm", "verdict"]
         out += ["## What the verdict rests on", "", RULE, ""]
-        out += table(head, [[TO.text(cell) for cell in pair.line] for pair in verdict.pairs])
+        out += aligned(head, [[TO.text(cell) for cell in pair.line] for pair in verdict.pairs])
     for book in books:
         for question in book.summary.questions if page.name == "families" else ():
             out += [f"## {TO.text(question.text)}", "", TO.text(question.answer), ""]
@@ -218,7 +219,7 @@ def figures(book: Book, *, attacked: bool) -> list[str]:
                 ]
     out += alike(book)
     if rows := costs(book):
-        out += [SAID, "", *table(PRICES, rows)]
+        out += [SAID, "", *aligned(PRICES, rows)]
     return out
 
 
@@ -255,7 +256,7 @@ def _figures(
         own = [cells.get((group, arm, measure)) for group, measure, _ in columns]
         if any(own):
             rows.append([TO.text(arm), *(figure(cell, of) for cell in own)])
-    return table(["arm", *(TO.text(title) for _, _, title in columns)], rows)
+    return aligned(["arm", *(TO.text(title) for _, _, title in columns)], rows)
 
 
 def figure(cell: Cell | None, of: int) -> str:
@@ -296,7 +297,7 @@ def searched(book: Book) -> list[str]:
         )
     head = ["data", "budget", "arm", "chosen", "metric", "scores of the trials"]
     about = f"Chosen on development rows, every arm tried equally often; records: `studies/{search}/records.jsonl`."
-    return [f"## Settings of {TO.text(book.study['name'])} that were searched", "", about, "", *table(head, rows)]
+    return [f"## Settings of {TO.text(book.study['name'])} that were searched", "", about, "", *aligned(head, rows)]
 
 
 def how(page: Page, books: Sequence[Book]) -> list[str]:
@@ -355,7 +356,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
             "Each page opens with what our own records say of a claim, at which size and how surely. The pages are "
             "generated from the records of the studies; a claim that has not been tested says so.",
             "",
-            *table(["claim", "here"], rows, numbers=False),
+            *aligned(["claim", "here"], rows, numbers=False),
             RULE,
             "",
             "Where settings are searched, it is on development rows, with equally many trials for every arm, plain "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tabled import aligned
 
 from sparring.study.figures import Figure, Seeds
 from sparring.study.sentences import count
@@ -36,7 +37,7 @@ def older_runs(names: Sequence[str]) -> list[str]:
         "SST-2, 1,000 training rows, MiniLM, default settings, equal epochs; mean ± standard deviation over seeds, in "
         "%. They decide nothing about the claim: nothing was searched for, and passes differ.",
         "",
-        *table(head, rows),
+        *aligned(head, rows),
         "Records: `benchmarks/results/methods_on_sst2.jsonl`, by `python benchmarks/methods_on_sst2.py --data sst2`.",
         "",
     ]
@@ -88,7 +89,7 @@ def adpmixup_table() -> list[str]:
             "standard deviation over seeds, in %; the trade-off is the mean of clean accuracy and accuracy under an "
             "attack, over all attacks.",
             "",
-            *table([*head, "trade-off", "training s", "trained parameters"], rows),
+            *aligned([*head, "trade-off", "training s", "trained parameters"], rows),
         ]
     if out:
         out = ["## Older records", "", *out]
@@ -119,9 +120,3 @@ def shares(values: Sequence[float]) -> str:
     """ "83.2 ± 0.4"."""
     deviation = f" ± {100 * float(np.std(values, ddof=1)):.1f}" if len(values) > 1 else ""
     return f"{100 * float(np.mean(values)):.1f}{deviation}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> list[str]:
-    """Cells are Markdown already. numbers: what all columns but the first hold."""
-    ruler = "|".join(["---"] + ["---:" if numbers else "---"] * (len(head) - 1))
-    return [f"| {' | '.join(head)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows), ""]
