@@ -110,7 +110,8 @@ def test_evaluate_reports_clean_accuracy_and_a_curve_that_never_rises(finished, 
 
 def test_evaluate_compares_runs_in_one_table(finished, capsys):
     code, out, err = sparring("evaluate", finished, finished, "--radius", "0,0.1x", capsys=capsys)
-    assert code == 0 and out.count("fgm") >= 2 and "accuracy" in out
+    assert code == 0 and out.count("fgm") >= 2 and "accuracy" in out and "…" not in out
+    assert str(finished) in "".join(line.split()[0] for line in out.splitlines() if line.strip())  # folded, not cut
     assert "of the attack passed" in err or "warning: " in err
 
 

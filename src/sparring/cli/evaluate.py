@@ -77,7 +77,8 @@ def _score_table(records: list[dict[str, Any]]) -> Table:
     radii = [point["radius"] for point in records[0].get("curve", [])]
     table = Table(box=None, header_style="bold")
     for heading in ("run", "method", "rows", *shown, *(f"PGD {radius}" for radius in radii)):
-        table.add_column(heading, justify="left" if heading in ("run", "method") else "right")
+        left = heading in ("run", "method")  # folded, for a name that is cut says nothing
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for record in records:
         points = [
             f"{100 * p['accuracy']:.1f} % [dim]({100 * p['low']:.0f}-{100 * p['high']:.0f})[/dim]"
