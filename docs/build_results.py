@@ -89,7 +89,7 @@ def with_cost(found: Verdict, seconds: Mapping[str, Sequence[float]]) -> Verdict
 
 
 DECIDE: Mapping[str, Callable[[Sequence[Book]], Verdict]] = {
-    "mat": lambda books: claims.mat(books[0]) if books else NONE,
+    "mat": claims.mat,
     "alum": lambda books: claims.alum(books[0]) if books else NONE,
     "cat": claims.cat,
     "adpmixup": adpmixup_verdict,

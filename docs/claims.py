@@ -106,6 +106,11 @@ class Book:
         return part + count(len(planned), "seed")
 
 
+def sizes_of(books: Sequence[Book]) -> str:
+    """What several studies were run on."""
+    return "; ".join(dict.fromkeys(book.size for book in books))
+
+
 # the claims
 
 
@@ -117,10 +122,10 @@ def side(book: Book, group: Group, measure: Measure, what: str, arms: tuple[str,
     return Side(what, measure.metric, a, b, book.everyone(group, measure), same)
 
 
-def mat(book: Book) -> Verdict:
+def mat(books: Sequence[Book]) -> Verdict:
     """MAT against each pure-strategy method: the metric of each task, and the worst attack of each example."""
     sides: list[Side] = []
-    for group in book.groups:
+    for book, group in [(one, group) for one in books for group in one.groups]:
         planned = [job for job in book.jobs if group_of(job) == group]
         arms, attacked = {job.arm for job in planned}, any(job.kind == "attack" for job in planned)
         for measure in (book.home(group), WORST if attacked else None):
@@ -128,7 +133,7 @@ def mat(book: Book) -> Verdict:
                 about = f"{book.place(group)} {'under attack' if measure == WORST else f'by {measure.metric}'}"
                 what = f"MAT against {rival} on {about} at equal {group.budget}"
                 sides.append(side(book, group, measure, what, ("mat", rival)))
-    return verdict("That MAT beats pure-strategy adversarial fine-tuning", sides, compared(sides), book.size)
+    return verdict("That MAT beats pure-strategy adversarial fine-tuning", sides, compared(sides), sizes_of(books))
 
 
 def alum(book: Book) -> Verdict:
@@ -175,7 +180,7 @@ def cat(books: Sequence[Book]) -> Verdict:
                 )
     pairs = compared([*clean, *half])
     on_half = [pair for pair in pairs if " on half of " in pair.what]
-    found = verdict("That CAT improves clean accuracy", clean, pairs, "; ".join({book.size: None for book in books}))
+    found = verdict("That CAT improves clean accuracy", clean, pairs, sizes_of(books))
     if not found.sentence:
         return found
     _, worse, _ = tally(on_half)
@@ -292,7 +297,7 @@ def confidence(books: Sequence[Book]) -> Verdict:
     _, worse, _ = tally(pairs)
     fooled = [pair for pair in pairs if pair.found.verdict == "worse"]
     deepest = min(pairs, key=lambda pair: pair.found.difference)
-    sizes = "; ".join(dict.fromkeys(book.size for book in books))
+    sizes = sizes_of(books)
     state = "holds" if worse else "is open"
     names = f": {listed([pair.what for pair in fooled])}" if fooled else ""
     sentence = (

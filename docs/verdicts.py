@@ -113,8 +113,14 @@ def verdict(claim: str, sides: Sequence[Side], pairs: Sequence[Pair], size: str)
         "Open, since both are right on exactly the same rows (of one class, say)": same,
         "Not compared yet, for want of seeds": early,
     }
-    more = tuple(f"{about}: {'; '.join(names)}." for about, names in notes.items() if names)
+    more = tuple(f"{about}: {_some(names)}." for about, names in notes.items() if names)
     return Verdict(sentence, tuple(pairs), more)
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    """The first of many names, and how many there are."""
+    more = f"; and {len(names) - most} more" if len(names) > most else ""
+    return "; ".join(names[:most]) + more
 
 
 def word(pairs: Sequence[Pair], planned: int) -> str:

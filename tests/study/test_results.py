@@ -258,7 +258,7 @@ def book(claims, shares, *, seeds=5, kind="score", rows=400, metric="accuracy"):
 )
 def test_mat_holds_if_it_beats_every_rival(claims, own, rivals, said):
     shares = {("cola", "mat"): own, **{("cola", name): r for name, r in zip(claims.RIVALS, rivals, strict=False)}}
-    found = claims.mat(book(claims, shares))
+    found = claims.mat([book(claims, shares)])
     assert f"That MAT beats pure-strategy adversarial fine-tuning {said}" in sizeless(found.sentence)
     gaps = [own - rival for rival in rivals]
     assert len(found.pairs) == 3 and "(400 training rows of cola, tiny, 5 seeds)" in found.sentence
@@ -309,9 +309,9 @@ def test_a_claim_about_models_of_one_class_alone_says_so(claims):
 
 
 def test_mat_is_compared_under_attack_only_where_it_is_attacked(claims):
-    found = claims.mat(book(claims, {("sst2", "mat"): 0.9, ("sst2", "smart"): 0.6}, kind="attack"))
+    found = claims.mat([book(claims, {("sst2", "mat"): 0.9, ("sst2", "smart"): 0.6}, kind="attack")])
     assert [pair.what for pair in found.pairs] == []  # one attack: there is no worst of several
-    clean = claims.mat(book(claims, {("cola", "mat"): 0.9, ("cola", "smart"): 0.6}))
+    clean = claims.mat([book(claims, {("cola", "mat"): 0.9, ("cola", "smart"): 0.6})])
     assert [pair.what for pair in clean.pairs] == ["MAT against smart on cola by accuracy at equal epochs"]
     assert clean.more == () and "**holds** here" in clean.sentence
 
@@ -374,5 +374,5 @@ def test_the_cheapest_arm_that_holds_better_under_the_worst_attack_is_taken(resu
 
 def test_nothing_measured_is_no_verdict(claims):
     empty = book(claims, {})
-    assert not claims.mat(empty).sentence and not claims.alum(empty).sentence and not claims.cat([empty]).sentence
+    assert not claims.mat([empty]).sentence and not claims.alum(empty).sentence and not claims.cat([empty]).sentence
     assert not claims.adpmixup({}, "").sentence and not claims.confidence([]).sentence
