@@ -1,7 +1,6 @@
 """Fill the generated blocks of the documentation: `python docs/build_cards.py`, or `--check` to change nothing."""
 
 import dataclasses
-import json
 import re
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from choices import decisions, methods_table
 from negatives import negatives
-from older import benchmark
+from older import benchmark, measured
 from stages import gpu_table, stages_tables
 from tabled import table
 
@@ -75,13 +74,13 @@ def pages() -> dict[Path, str]:
     runs, index, cost, results = summary(), DOCS / "methods" / "index.md", DOCS / "cost.md", DOCS / "methods-on-sst2.md"
     new = {index: with_class_columns(index.read_text("utf-8"))}
     new[results] = _filled(results.read_text("utf-8"), "results-table", record_table(runs, RESULTS))
-    new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(_records("step_cost.json"), COST))
-    new[cost] = _filled(new[cost], "grouping-table", record_table(_records("grouping.json"), GROUPING))
+    new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(measured("step_cost", []), COST))
+    new[cost] = _filled(new[cost], "grouping-table", record_table(measured("grouping", []), GROUPING))
     attacks = DOCS / "attacks.md"
     new[attacks] = _filled(attacks.read_text("utf-8"), "attacks-table", attacks_table())
     new[attacks] = _filled(new[attacks], "masked-lm", masked_lm())
     for name in ("throughput", "throughput-float32"):
-        record: Any = _records(f"attack_{name.replace('-', '_')}.json")
+        record: Any = measured(f"attack_{name.replace('-', '_')}", [])
         new[attacks] = _filled(new[attacks], f"{name}-table", throughput_table(record))
     online = DOCS / "input-space.md"
     new[online] = _filled(online.read_text("utf-8"), "online-table", online_table())
@@ -129,7 +128,7 @@ def attacks_table() -> str:
 
 def masked_lm() -> str:
     """How good the masked language model of the attacks is."""
-    record: Any = _records("masked_lm.json")
+    record: Any = measured("masked_lm", [])
     if not record:
         return ""
     share = record["after"]["imdb_unlabelled.jsonl"]["accuracy"]
@@ -139,7 +138,7 @@ def masked_lm() -> str:
 
 def mixture_cost_table() -> str:
     """Prediction of a mixture in plain forward passes; nothing if there is no record."""
-    record: Any = _records("mixture_cost.json")
+    record: Any = measured("mixture_cost", [])
     if not record:
         return ""
     head = ["adapters", "mixed", "attacks", "plain forwards", "m + 2", "peak memory", "kB for one more attack"]
@@ -199,11 +198,9 @@ def _pooled(lines: list[dict[str, Any]], key: str) -> str:
 
 def online_table() -> str:
     """Training with attacks on training rows, its control, and plain training; nothing without records."""
-    path = DOCS.parent / "benchmarks" / "results" / "online_on_sst2.jsonl"
-    if not path.is_file():
+    rows, lines = benchmark("online_on_sst2"), []
+    if not rows:
         return ""
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    lines = []
     for row in rows:
         attacked = [one["seconds"] for one in row["attack_epochs"]]
         under = row["under_attack"]
@@ -218,7 +215,7 @@ def online_table() -> str:
 
 def neurons_table() -> str:
     """Of each model: probe, minimal set, layers; nothing without a record."""
-    record: Any = _records("neurons.json")
+    record: Any = measured("neurons", [])
     if not record:
         return ""
     lines = []
@@ -252,7 +249,7 @@ def neurons_table() -> str:
 
 def null_studies_table() -> str:
     """How often a study without effects claims one; nothing without a record."""
-    record: Any = _records("null_studies.json")
+    record: Any = measured("null_studies", [])
     if not record:
         return ""
     keys = ["seeds", "seed_sd", "studies", "family_wise_error", "power_of_10_points", "coverage"]
@@ -262,7 +259,7 @@ def null_studies_table() -> str:
 
 def package_tables() -> str:
     """Size of the wheel, time of imports and commands, what is installed; nothing without a record."""
-    record: Any = _records("package.json")
+    record: Any = measured("package", [])
     if not record:
         return ""
     times = [
@@ -306,7 +303,7 @@ def _percent(share: float | None) -> str:
 
 def scored_rows_table() -> str:
     """Time and memory of the head on scored rows beside that on all rows; nothing without a record."""
-    record: Any = _records("scored_rows.json")
+    record: Any = measured("scored_rows", [])
     if not record:
         return ""
     lines = []
@@ -332,11 +329,6 @@ def pretrain_table() -> str:
         lines[-1].append(f"{row['measured_over_bound']:.2f}")
     head = ["run", "tokens/s, standard", "tokens/s, alum", "time of a step", "bound", "measured over bound"]
     return table(head, lines) + "\n\nBy `python benchmarks/pretrain_throughput.py`." if lines else ""
-
-
-def _records(name: str) -> list[dict[str, Any]]:
-    path = DOCS.parent / "benchmarks" / "results" / name
-    return json.loads(path.read_text("utf-8")) if path.is_file() else []
 
 
 def _filled(text: str, name: str, body: str) -> str:

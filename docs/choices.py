@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from claims import Book
-from older import benchmark, benchmark_trade_offs, record
+from older import benchmark, benchmark_trade_offs, measured
 
 from sparring.study.comparisons import against, corrected, scatter
 from sparring.study.figures import Figure, Seeds
@@ -21,7 +21,7 @@ BUDGETS = {"at most 2.5x": 2.5, "at most 3.5x": 3.5, "any": float("inf")}
 """Budgets by the measured time of a step in float32, in plain steps."""
 PLAIN = {"standard": "plain training", "plain": "one adapter on clean rows"}
 ADAPTERS = {
-    "plain": "one adapter on clean rows",
+    "plain": PLAIN["plain"],
     "union": "one adapter on all rows",
     "adpmixup": "[a mixture](mixture.md)",
 }
@@ -41,21 +41,19 @@ def values_of(measure: str) -> dict[str, Seeds]:
 
 def gains(values: Mapping[str, Seeds], base: str = "standard") -> dict[str, Comparison]:
     """By method: its difference to `base`, tested as in a study and corrected over the methods."""
-    return _compared(values, [(name, base) for name in values if name != base], values)
+    return _compared(values, [(name, base) for name in values if name != base])
 
 
-def _compared(
-    values: Mapping[str, Seeds], pairs: Sequence[tuple[str, str]], everyone: Mapping[str, Seeds]
-) -> dict[str, Comparison]:
-    """By the first of each pair: first minus second, corrected together. everyone: what they vary over seeds like."""
-    arms = scatter(list(everyone.values()))
+def _compared(values: Mapping[str, Seeds], pairs: Sequence[tuple[str, str]]) -> dict[str, Comparison]:
+    """By the first of each pair: first minus second, corrected together; `values` say what arms vary over seeds."""
+    arms = scatter(list(values.values()))
     found = {a: against(values[a], values[b], arms) for a, b in pairs if a in values and b in values}
     return corrected({name: one for name, one in found.items() if one is not None})
 
 
 def costs() -> dict[str, tuple[float, float]]:
     """By method: time and peak memory of a step, in those of a plain one."""
-    rows = record("step_cost", [])
+    rows = measured("step_cost", [])
     return {r["method"]: (r["relative_time"], r["peak_memory_ratio"]) for r in rows if r["dtype"] == "float32"}
 
 
@@ -102,7 +100,7 @@ def choice(
         return base, f"nothing is shown to be better than {PLAIN.get(base, base)} after Holm; {said}"
     taken = above[-1]
     for name in above:  # the cheapest first, until one is reached that nothing is shown to be better than
-        rest = _compared(values, [(other, name) for other in above if other != name], values)
+        rest = _compared(values, [(other, name) for other in above if other != name])
         if all(one.verdict != "better" for one in rest.values()):
             taken = name
             break

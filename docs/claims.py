@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from verdicts import NONE, Side, Verdict, alike, compared, ends_of, tally, verdict
 
-from sparring.study.comparisons import against, common, scatter
+from sparring.study.comparisons import common
 from sparring.study.figures import Figure, Figures, Seeds, group_of, read_figures
 from sparring.study.job import Job
 from sparring.study.plan import read_plan
 from sparring.study.records import RECORDS, Records, read_records
-from sparring.study.sentences import count, ends, listed, points
+from sparring.study.sentences import count, listed
 from sparring.study.summarise import summarise
 from sparring.study.summary import Group, Measure, Summary
 
@@ -191,16 +191,14 @@ def cat(books: Sequence[Book]) -> Verdict:
 
 def _without_parts(books: Sequence[Book]) -> tuple[str, ...]:
     """What is left of CAT without a part of it, against plain training: differences with intervals, no verdicts."""
-    said = []
-    for book in books:
-        for group in book.groups:
-            measure = book.home(group)
-            for arm, words in ABLATIONS.items() if measure is not None else ():
-                own, base = (book.figures.of(group, name, measure) for name in (arm, "standard"))
-                one = against(own, base, scatter(book.everyone(group, measure)), measure.metric) if own else None
-                if one is not None:
-                    gain, interval = points(one.paired.difference, measure.metric), one.paired.interval
-                    said.append(f"{words} on {book.place(group)} {gain} (95 %: {ends(interval, measure.metric)})")
+    sides = [
+        side(book, group, measure, f"{words} on {book.place(group)}", (arm, "standard"))
+        for book in books
+        for group in book.groups
+        if (measure := book.home(group)) is not None
+        for arm, words in ABLATIONS.items()
+    ]
+    said = [f"{pair.what} {pair.numbers}" for pair in compared(sides)]
     return (f"CAT without one of its parts against plain training: {'; '.join(said)}.",) if said else ()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from build_results import ROOT, verdict_of
 from choices import gains, points, share, values_of
-from older import benchmark, record
+from older import benchmark, measured
 
 MIXTURES = "mixture_on_real_data"
 _KEY = "family_wise_error"
@@ -54,12 +54,14 @@ def _mixtures() -> list[list[str]]:
 
 def _speed() -> list[list[str]]:
     found = []
-    for name in ("attack_throughput.json", "attack_throughput_float32.json"):
-        rows = record(name.removesuffix(".json"), {}).get("summary", [])
+    for name in ("attack_throughput", "attack_throughput_float32"):
+        rows = measured(name, {}).get("summary", [])
         slow = [row for row in rows if row["times_dynamic"] is not None and row["times_dynamic"] < 4]
         if slow:
             said = ", ".join(f"{row['recipe']} in {row['precision']} {row['times_dynamic']:.1f}x" for row in slow)
-            found.append(["Four times the speed of TextAttack that pads to the batch", f"not reached: {said}", name])
+            found.append(
+                ["Four times the speed of TextAttack that pads to the batch", f"not reached: {said}", f"{name}.json"]
+            )
     return found
 
 
@@ -81,7 +83,7 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _neurons() -> list[str]:
-    models = record("neurons", {}).get("models", {})
+    models = measured("neurons", {}).get("models", {})
     sizes = {name: (one["minimal"]["size"], *one["bootstrap"]["size"]) for name, one in models.items()}
     if not sizes or max(low for _, low, _ in sizes.values()) > min(high for _, _, high in sizes.values()):
         return []
@@ -110,7 +112,7 @@ def _stages() -> list[list[str]]:
 
 
 def _null_studies() -> list[list[str]]:
-    every = record("null_studies", {}).get("scenarios", [])
+    every = measured("null_studies", {}).get("scenarios", [])
     loose, weak = ([one for one in every if test(one)] for test in (_is_loose, _is_weak))
     found = []
     if loose:

@@ -110,7 +110,7 @@ def benchmark(name: str) -> list[dict[str, Any]]:
     return [json.loads(one) for one in path.read_text("utf-8").splitlines() if one.strip()] if path.is_file() else []
 
 
-def record(name: str, nothing: Any) -> Any:
+def measured(name: str, nothing: Any) -> Any:
     """The values of a JSON file of benchmarks/results; `nothing` if it is not there."""
     path = RECORDS / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else nothing

@@ -95,8 +95,8 @@ def compared(sides: Iterable[Side]) -> tuple[Pair, ...]:
 
 def verdict(claim: str, sides: Sequence[Side], pairs: Sequence[Pair], size: str) -> Verdict:
     """Of a claim that needs all of `sides` to be better. pairs: what could be compared, of other sides too."""
-    names = {side.what for side in sides}
-    own = [pair for pair in pairs if pair.what in names]
+    planned = {side.what for side in sides}
+    own = [pair for pair in pairs if pair.what in planned]
     if not own:
         return NONE
     better, worse, unclear = tally(own)
