@@ -21,6 +21,7 @@ EFFECT = ["preset", "size", "divergence", "random_divergence", "loss_change", "r
 PGD_RADIUS = "0.03x"
 RESULTS = ["method", "accuracy", "pgd", "divergence", "train_seconds", "forward_passes", "seeds"]
 GROUPING = ["data", "rows", "tokens", "padded", "padded_grouped", "times_faster"]
+FREED = ["data", "batch_size", "times_faster", "peak_memory_ratio"]
 COST = ["method", "dtype", "relative_time", "bound", "measured_over_bound", "peak_memory_ratio"]
 
 
@@ -76,6 +77,7 @@ def pages() -> dict[Path, str]:
     new[results] = _filled(results.read_text("utf-8"), "results-table", record_table(runs, RESULTS))
     new[cost] = _filled(cost.read_text("utf-8"), "cost-table", record_table(measured("step_cost", []), COST))
     new[cost] = _filled(new[cost], "grouping-table", record_table(measured("grouping", []), GROUPING))
+    new[cost] = _filled(new[cost], "freed-table", record_table(measured("freed_memory", []), FREED))
     attacks = DOCS / "attacks.md"
     new[attacks] = _filled(attacks.read_text("utf-8"), "attacks-table", attacks_table())
     new[attacks] = _filled(new[attacks], "masked-lm", masked_lm())

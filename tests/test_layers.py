@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "sparring"
 ORDER = [
     "errors",
+    "allocator",
     "settings",
     "data",
     "model",

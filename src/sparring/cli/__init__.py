@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ..allocator import keep_freed_memory
 from ..errors import Interrupted, SparringError
 from .analyse import app as analyse_app
 from .attack import attack, recipes_app
@@ -70,6 +71,7 @@ def main() -> None:
     warnings.showwarning = show_warning
     # read when torch is loaded: threads that wait by spinning make everything several times slower on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     try:
         app(standalone_mode=True)
     except Interrupted as error:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..allocator import keep_freed_memory
 from ..errors import Interrupted, RunError, SparringWarning
 from .job import Job
 from .lock import held, is_held
@@ -227,8 +228,9 @@ class _Clock:
 
 
 def _clean_state(seed: int, threads: int) -> None:
-    """Threads, and generators for draws that a library makes without being asked; ours are keyed."""
+    """Threads, memory, and generators for draws that a library makes without being asked; ours are keyed."""
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for what is yet to be loaded
+    keep_freed_memory()
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
