@@ -8,6 +8,7 @@ benchmarks/results that are about the same claim. A study without records has a 
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import claims
 from claims import Book
+from forest import drawn, forest, told
 from older import adpmixup_table, benchmark, benchmark_trade_offs, older_runs
 from prices import HEAD as PRICES
 from prices import SAID, costs, machine_of
@@ -38,6 +40,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 FILES = ROOT / "studies"
 TO = Markdown()
+BOLD = re.compile(r"\*\*(?:is )?(.+?)\*\*")
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,9 @@ def text_of(page: Page, root: Path) -> str:
     books = books_of(page, root)
     verdict = verdict_of(page.name, root)
     more = [" ".join(verdict.more), ""] if verdict.more else []
-    out = [f"# {page.title}", "", opening(page, root), "", *more, "## The claim", "", page.claim, ""]
+    out = [f"# {page.title}", "", opening(page, root), "", *more]
+    out += told(f"{page.name}.svg", *drawn(verdict.pairs, books))
+    out += ["## The claim", "", page.claim, ""]
     for book in books:
         out += figures(book, attacked=page.name == "confidence") + searched(book)
     if verdict.pairs:
@@ -344,11 +349,15 @@ def machines(book: Book) -> str:
 
 
 def pages(root: Path = ROOT) -> dict[str, str]:
-    """File name -> text of all pages. root: where `studies` lies."""
+    """File name -> text of all pages and pictures. root: where `studies` lies."""
     book_at.cache_clear()
     verdict_of.cache_clear()
     found = {f"{page.name}.md": text_of(page, root) for page in PAGES.values()}
-    rows = [[f"[{page.title}]({page.name}.md)", opening(page, root)] for page in PAGES.values()]
+    for page in PAGES.values():
+        shown, _ = drawn(verdict_of(page.name, root).pairs, books_of(page, root))
+        found |= {f"{page.name}.svg": forest(shown)} if shown else {}
+    said = [(page, opening(page, root)) for page in PAGES.values()]
+    rows = [[f"[{page.title}]({page.name}.md)", "; ".join(BOLD.findall(text)), text] for page, text in said]
     found["index.md"] = "\n".join(
         [
             "# Does it hold? Claims of papers, tested here",
@@ -356,7 +365,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
             "Each page opens with what our own records say of a claim, at which size and how surely. The pages are "
             "generated from the records of the studies; a claim that has not been tested says so.",
             "",
-            *aligned(["claim", "here"], rows, numbers=False),
+            *aligned(["claim", "verdict", "what decides"], rows, numbers=False),
             RULE,
             "",
             "Where settings are searched, it is on development rows, with equally many trials for every arm, plain "
@@ -379,7 +388,7 @@ def main() -> int:
         for name, text in texts.items()
         if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text
     ]
-    stale += [path.name for path in folder.glob("*.md") if path.name not in texts]
+    stale += [path.name for path in folder.iterdir() if path.name not in texts]
     if options.check:
         if stale:
             sys.exit(f"out of date, run docs/build_results.py: {', '.join(sorted(stale))}")

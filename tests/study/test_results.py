@@ -36,7 +36,12 @@ def claims():
 
 
 @pytest.fixture(scope="module")
-def results(claims):
+def pictures(claims):
+    return module("forest")
+
+
+@pytest.fixture(scope="module")
+def results(claims, pictures):
     return module("build_results")
 
 
@@ -77,7 +82,7 @@ def plainly(cell):
 
 
 def test_the_pages_in_the_repository_are_those_of_its_records(written):
-    there = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "results").glob("*.md")}
+    there = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "results").iterdir()}
     assert there.keys() == written.keys()
     for name, text in written.items():
         assert there[name] == text, f"{name} is out of date, run docs/build_results.py"
@@ -86,6 +91,7 @@ def test_the_pages_in_the_repository_are_those_of_its_records(written):
 def test_a_claim_without_records_is_not_run_and_shows_no_figure(results, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["older"], "RECORDS", tmp_path)
     for name, text in results.pages(tmp_path).items():
+        assert name.endswith(".md"), "a picture of nothing"
         if name != "index.md":
             assert text.split("\n")[2].startswith("**Not run yet here**"), name
             assert not list(tables_of(text)) and "sparring study run studies/" in text
@@ -116,6 +122,50 @@ def test_figures_from_the_records_of_benchmarks_are_their_means(written):
     for name, accuracy, *_ in table:
         own = [r["accuracy"] for r in runs if (r["method"], r["preset"], r["settings"]) == (name, "default", {})]
         assert accuracy.split(" ")[0] == f"{100 * sum(own) / len(own):.1f}"
+
+
+# pictures
+
+
+def lines_of(picture):
+    """Of an SVG: names, and the x of the ends and of the mark of each interval; and the x of the line at nought."""
+    names = re.findall(r'stroke-width="4"[^>]*>([^<]+)</text>', picture)
+    ends = [(float(a), float(b)) for a, b in re.findall(r'stroke-width="2" d="M([\d.]+) [\d.]+H([\d.]+)"', picture)]
+    marks = [float(x) for x in re.findall(r"translate\(([\d.]+) ", picture)]
+    (nought,) = re.findall(r'stroke="#374151" d="M([\d.]+) ', picture)
+    return names, ends, marks, float(nought)
+
+
+def test_a_picture_shows_each_difference_where_it_is(pictures):
+    made = [("a < b", 2.0, 1.0, 3.0, "better"), ("b", -1.0, -2.5, 0.5, "open"), ("c", -4.0, -4.5, -3.5, "worse")]
+    picture = pictures.forest([pictures.Difference(*one) for one in made])
+    names, ends, marks, nought = lines_of(picture)
+    assert names == ["a &lt; b", "b", "c"]
+    (per_point,) = {round((x - nought) / one[1], 2) for x, one in zip(marks, made, strict=True)}
+    for (low, high), (_, _, *given, _) in zip(ends, made, strict=True):
+        assert [low, high] == pytest.approx([nought + per_point * end for end in given], abs=0.11)
+    for verdict in ("better", "open", "worse"):
+        assert picture.count(pictures.MARKS[verdict]) == 1
+    assert all(0 <= x <= pictures.WIDTH for x in (*marks, *sum(ends, ())))
+
+
+def test_of_very_many_differences_the_farthest_are_drawn(pictures):
+    rows = [pictures.Difference(str(i), (-1) ** i * i, -50, 50, "open") for i in range(pictures.SHOWN + 5)]
+    names, *_ = lines_of(pictures.forest(rows))
+    assert names == [str(i) for i in range(5, pictures.SHOWN + 5)]
+    assert f"Drawn are the {pictures.SHOWN} farthest" in "".join(pictures.told("x.svg", rows, ""))
+
+
+def test_a_picture_has_the_comparisons_of_its_page(written):
+    shown = [name for name in written if name.endswith(".svg")]
+    assert {"cat.svg", "families.svg"} <= set(shown)
+    for name in shown:
+        page = written[name.replace(".svg", ".md")]
+        table = [rows for head, rows in tables_of(page) if head[0] == "comparison"]
+        if table:
+            assert set(lines_of(written[name])[0]) <= {plainly(row[0]) for row in table[0]}, name
+        counted = re.search(r"intervals: (\d+) better, (\d+) worse, (\d+) open\]", page)
+        assert counted and (not table or sum(map(int, counted.groups())) == len(table[0]))
 
 
 # with a made-up study
