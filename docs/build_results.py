@@ -155,9 +155,8 @@ def text_of(page: Page, root: Path) -> str:
     books = books_of(page, root)
     verdict = verdict_of(page.name, root)
     more = [" ".join(verdict.more), ""] if verdict.more else []
-    out = [f"# {page.title}", "", opening(page, root), "", *more]
-    out += told(f"{page.name}.svg", *drawn(verdict.pairs, books))
-    out += ["## The claim", "", page.claim, ""]
+    out = [f"# {page.title}", "", opening(page, root), "", *told(f"{page.name}.svg", *drawn(verdict.pairs, books))]
+    out += [*more, "## The claim", "", page.claim, ""]
     for book in books:
         out += figures(book, attacked=page.name == "confidence") + searched(book)
     if verdict.pairs:
