@@ -1,11 +1,12 @@
 """Every recipe, with resources so small that it runs in an instant: what it is made of, and what it leaves behind."""
 
+import dataclasses
 import inspect
 import json
 
 import numpy as np
 import pytest
-from fakes import BagOfWords, game
+from fakes import BagOfWords, Lexicon, game
 from puppets import WEIGHTS, WORDS, handset, random_model
 from test_lexical import tiny_tagger
 from test_wordnet import tiny_wordnet
@@ -397,6 +398,33 @@ def test_the_antonym_filter_of_bert_attack_is_off_until_it_is_asked_for(home, mo
     monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: table)
     with pytest.raises(DataError, match=r"add it from vectors.*--without word_cosine"):
         recipe("bert-attack", antonym_filter=True)
+
+
+def bert_attack_with(words):
+    """The recipe, with candidates from a dict in place of a language model's."""
+    return dataclasses.replace(recipe("bert-attack"), transform=Lexicon(words))
+
+
+def test_bert_attack_changes_the_last_word_too(home):
+    _, found = greedy_play(bert_attack_with({"good": ["bad"]}), "film great good", BagOfWords({"good": 1, "bad": -1}))
+    assert found.fields == ("film great bad",)
+
+
+@pytest.mark.parametrize(("length", "most"), [(5, 2), (6, 3), (10, 4)])
+def test_bert_attack_changes_four_tenths_of_the_words_and_none_more(home, length, most):
+    old, new = [f"w{c}" for c in "abcdefghij"[:length]], [f"x{c}" for c in "abcdefghij"[:length]]
+    words = {a: [b] for a, b in zip(old, new, strict=True)}
+    for needed, broken in ((most, True), (most + 1, False)):
+        victim = BagOfWords(dict.fromkeys(new, -1.0), bias=needed - 0.5)
+        _, found = greedy_play(bert_attack_with(words), " ".join(old), victim)
+        assert sum(a != b for a, b in zip(old, found.fields[0].split(), strict=True)) == most
+        assert (victim.scores(found.fields).argmax() == 0) == broken
+
+
+def test_bert_attack_leaves_no_candidate_that_did_not_help(home):
+    weights = {"film": 2.0, "movie": 3.0, "good": 1.0, "bad": -5.0}
+    _, found = greedy_play(bert_attack_with({"film": ["movie"], "good": ["bad"]}), "film good", BagOfWords(weights))
+    assert found.fields == ("film bad",)
 
 
 def test_options_that_a_recipe_does_not_have_are_named():
