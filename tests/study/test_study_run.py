@@ -16,6 +16,7 @@ from small_study import write_place, write_study
 
 from sparring.cli import console, study_run
 from sparring.study.execute import Running, Standing
+from sparring.study.machine import code
 from sparring.study.records import read_records
 
 ARMS = {
@@ -56,6 +57,34 @@ def test_a_study_is_run_and_the_second_time_there_is_nothing_to_do(here, capsys)
     assert (found["jobs"], found["done"], found["ran"], found["failed"]) == (8, 8, 0, [])
     code, out, _ = sparring("study", "run", "studies/small", capsys=capsys)  # as it was planned
     assert code == 0 and "8 of 8 jobs are done, 0 of them now" in out
+
+
+def test_results_of_other_code_are_kept_and_counted(here, capsys):
+    said = "of other code of sparring than is here now, and kept: for new ones give the study another output"
+    _, _, err = sparring("study", "run", "study.yaml", capsys=capsys)
+    assert said not in err
+    path = here / "studies" / "small" / "records.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["environment"]["code"] for line in lines} == {code()}
+    lines[0]["environment"]["code"] = "0" * 12
+    del lines[1]["environment"]["code"]  # nothing is known of it
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for command in ("run", "status"):
+        exit_code, out, err = sparring("study", command, "study.yaml", capsys=capsys)
+        assert exit_code == 0 and f"one result is {said}" in " ".join((out + err).split())
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines
+
+
+def test_the_hash_of_the_code_is_that_of_what_results_depend_on(tmp_path):
+    for name in ("methods/mat.py", "objective.py", "cli/train.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    whole = code.__wrapped__
+    before = whole(tmp_path)
+    (tmp_path / "cli" / "train.py").write_text("2")
+    assert whole(tmp_path) == before != code()
+    (tmp_path / "methods" / "mat.py").write_text("2")
+    assert whole(tmp_path) != before
 
 
 def test_a_dry_run_lists_the_jobs_and_does_none(here, capsys):

@@ -87,7 +87,7 @@ def time_of(seconds: float) -> str:
 
 
 def _sum_up(found: "Plan", outcome: "Outcome") -> None:
-    for line in outcome.damaged:
+    for line in (*outcome.damaged, *filter(None, [outcome.older])):
         say(line, "yellow")
     for one in outcome.write()["failed"]:
         say(f"failed: {one['title']}: {one['error']}", "red")

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import Interrupted, RunError
 from .job import Job
 from .lock import RUNNER, is_held, only_runner
+from .machine import other_code
 from .pool import Ended, LocalPool, Pool
 from .records import RECORDS, Records, append_records, read_records
 from .todo import Todo, expected_seconds, todo, unrecorded
@@ -71,6 +72,8 @@ class Outcome:
     """Of the jobs in `failed` and `left_out`."""
     damaged: tuple[str, ...]
     """A sentence for each line of the records that cannot be used."""
+    older: str
+    """A sentence on results of other code than there is now; "" if there are none."""
     seconds: float
 
     def write(self) -> dict[str, Any]:
@@ -85,6 +88,7 @@ class Outcome:
                 for i, need in self.left_out.items()
             ],
             "damaged": list(self.damaged),
+            "older": self.older,
             "seconds": round(self.seconds, 1),
         }
 
@@ -278,6 +282,7 @@ class _Runner:
             left_out=self.left_out,
             titles=titles,
             damaged=self.records.damaged,
+            older=other_code(self.records.done[name] for name in titles if name in self.records.done),
             seconds=time.monotonic() - self.began,
         )
 

@@ -1,14 +1,19 @@
-"""What a record says about the machine that it was made on. Loads nothing heavy."""
+"""What a record says about the machine and the code that it was made with. Loads nothing heavy."""
 
+import hashlib
 import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..train.versions import versions
+
+DECIDES = ("objective.py", "adapters", "analyse", "attack", "data", "evaluate", "methods", "model", "perturb", "train")
+"""Parts of the package that results depend on."""
 
 
 def cores() -> int:
@@ -31,16 +36,39 @@ def command() -> str | None:
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """Versions, machine, threads, the command, and the GPU if one is in use; names of people and machines stay out."""
+    """Versions, code, machine, threads, command, the GPU if one is in use; names of people and machines stay out."""
     torch = sys.modules.get("torch")
     used = torch is not None and torch.cuda.is_initialized()
     return {
         "versions": _versions(),
+        "code": code(),
         "machine": _machine(),
         "threads": threads,
         **({} if (called := command()) is None else {"command": called}),
         "gpu": torch.cuda.get_device_name() if torch is not None and used else None,
     }
+
+
+@cache
+def code(package: Path = Path(__file__).parents[1]) -> str:
+    """Of the package's source, as far as results depend on it: 12 hex digits of a hash."""
+    whole = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] in DECIDES:
+            content = path.read_bytes()
+            whole.update(f"{name.as_posix()} {len(content)} ".encode() + content)
+    return whole.hexdigest()[:12]
+
+
+def other_code(lines: Iterable[Mapping[str, Any]]) -> str:
+    """A sentence on records that were made with other code than there is now, "" if none is known to be."""
+    known = [line["environment"].get("code") for line in lines if isinstance(line.get("environment"), Mapping)]
+    other = sum(one not in (None, code()) for one in known)
+    if not other:
+        return ""
+    results = "one result is" if other == 1 else f"{other} results are"
+    return f"{results} of other code of sparring than is here now, and kept: for new ones give the study another output"
 
 
 @cache

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .job import Job
+from .machine import other_code
 from .plan import PLAN, STUDY, Plan, folder_of, plan, read_plan
 from .records import RECORDS, read_records
 from .todo import expected_seconds, todo, unrecorded
@@ -100,6 +101,8 @@ def _status(found: Plan, folder: Path, notes: list[str]) -> StudyStatus:
     kinds = dict.fromkeys(job.kind for job in state.jobs)
     if records.damaged:
         notes += records.damaged
+    if said := other_code(records.done[job.id] for job in state.jobs if job.id in records.done):
+        notes.append(said)
     return StudyStatus(
         name=found.study.name,
         folder=folder,
