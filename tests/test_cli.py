@@ -176,6 +176,9 @@ MISTAKES = {
     "accumulation with mat": (["--method", "mat", "--accumulation", "2"], ["mat cannot accumulate", "smaller batch"]),
     "a model that is nowhere": (["--model", "/no/such/model"], ["/no/such/model", "config.json"]),
     "a file that is nowhere": (["--data", "nowhere.csv"], ["nowhere.csv"]),
+    "shards of one process": (["--fsdp"], ["there is one; start several with torchrun"]),
+    "shards of an adapter": (["--fsdp", "--adapter", "lora"], ["fsdp and adapter=lora do not go together"]),
+    "shards under attack": (["--fsdp", "--online", "a2t"], ["fsdp and online=a2t", "the whole model on each process"]),
     "an unknown preset": (["--preset", "papers"], ["'preset' is 'papers'", "printed"]),
 }
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import worker
 from forks import torchrun
+from puppets import random_model
 from safetensors.torch import load_file
 from toys import NAMES, bert, distance, trained, weights
 
@@ -15,7 +16,15 @@ from sparring.methods import METHODS
 def two(made_once):
     """The folder that two processes filled, running every method in turn."""
 
-    return made_once("two", lambda folder: torchrun(worker.__file__, folder))
+    def fill(folder):
+        words = ("film", "plot", "the", "very")
+        lines = [f"{'good' if i % 2 else 'bad'} {words[i % 4]},{i % 2}" for i in range(24)]
+        (folder / "texts.csv").write_text("\n".join(["text,label", *lines, ""]))
+        for part in random_model():
+            part.save_pretrained(folder / "tuned-start")
+        torchrun(worker.__file__, folder)
+
+    return made_once("two", fill)
 
 
 def result(folder, job, name, accumulation, file):
@@ -76,6 +85,17 @@ def test_sharded_weights_train_as_whole_ones_and_are_saved_whole(two, tmp_path, 
     assert distance(saved, weights(alone)) <= 1e-5
     checkpoint = load_file(next((two / f"sharded-run-{name}-{accumulation}").glob("checkpoint-*/model.safetensors")))
     assert distance(checkpoint, saved) == 0
+
+
+@pytest.mark.parametrize("name", worker.TUNED)
+def test_a_sharded_fine_tuning_is_that_of_copied_weights_and_goes_on_from_a_checkpoint(two, name):
+    saved = result(two, "fine_tuned", name, 1, f"tuned-{name}/model.safetensors")
+    copied, start = (load_file(two / folder / "model.safetensors") for folder in (f"copied-{name}", "tuned-start"))
+    assert distance(saved, copied) <= 1e-5 < 1e-3 < distance(saved, start)
+    again = two / f"tuned-{name}-again"
+    assert distance(load_file(again / "model.safetensors"), saved) == 0
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (again, two / f"tuned-{name}")]
+    assert metrics[0]["resumed_from"] == "checkpoint-2" and metrics[0]["eval"] == metrics[1]["eval"]
 
 
 @pytest.mark.parametrize("name", worker.SHARDED)

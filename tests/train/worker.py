@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, TrainerCallback
 from transformers.distributed import DistributedConfig
 from transformers.trainer_utils import get_last_checkpoint
 
+from sparring import FineTune, finetune
 from sparring.train import trainer as module
 from sparring.train.engine import TrainerEngine
 
@@ -88,6 +91,7 @@ SETTINGS = {"mat": {"noise_ratio": 0.0}}  # each shard of a weight draws noise o
 # the other methods accumulate as these do: a loss of one pass, of several, of one that is held constant below
 IN_PARTS = ("standard", "fgm", "r3f", "freelb", "cat", "smart")
 SHARDED = ("standard", "freelb", "alum", "cat", "smart", "mat")
+TUNED = ("cat", "smart")  # a module of its own, and a copy of the weights, which a checkpoint must hold
 
 
 def given(name, accumulation=1, processes=2):
@@ -179,6 +183,28 @@ def sharded(folder, name, accumulation):
     (folder / f"sharded-{name}-{accumulation}-{dist.get_rank()}.unit").write_text(repr(unit))
 
 
+def fine_tuned(folder, name, accumulation):
+    """`sparring train` with copies of the model, with `--fsdp`, and that once more from its first checkpoint on."""
+    finetune(fine_tuning(folder, f"copied-{name}", name, accumulation=accumulation))
+    run = fine_tuning(folder, f"tuned-{name}", name, fsdp=True, accumulation=accumulation)
+    finetune(run)
+    first, again = Path(run.output), folder / f"tuned-{name}-again"
+    if not dist.get_rank():
+        shutil.copytree(first, again)
+        (again / "metrics.json").unlink()
+        for path in again.glob("checkpoints/checkpoint-[!2]*"):
+            shutil.rmtree(path)
+    dist.barrier()
+    finetune(replace(run, output=str(again)), resume=True)
+
+
+def fine_tuning(folder, output, name, **given):
+    """A run of a few steps of 8 rows, with checkpoints; `texts.csv` and `start` are in the folder."""
+    settings = {"model": str(folder / "tuned-start"), "data": str(folder / "texts.csv"), "method": name}
+    settings |= {"eval_data": str(folder / "texts.csv"), "precision": "fp32", "learning_rate": 1e-3, "max_steps": 5}
+    return FineTune(**settings | {"batch_size": 4, "save_every": 2, "keep": 9, "output": str(folder / output)} | given)
+
+
 def main(folder):
     """Every method, replicated and sharded; what goes wrong is written down for the test that asks for it."""
     torch.set_num_threads(1)
@@ -188,6 +214,7 @@ def main(folder):
     dist.barrier()
     jobs = [(replicated, name, 1) for name in NAMES] + [(replicated, name, 2) for name in IN_PARTS]
     jobs += [(sharded, name, 1) for name in SHARDED] + [(sharded, "freelb", 2)]
+    jobs += [(fine_tuned, name, 1) for name in TUNED]
     try:
         for job, name, accumulation in jobs:
             try:

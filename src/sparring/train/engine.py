@@ -13,6 +13,7 @@ from transformers import Trainer
 from ..data.batch import make_key
 from ..errors import RunError
 from ..model import world
+from .sharded import local, shard_of
 
 if TYPE_CHECKING:
     from .trainer import AdversarialTrainer
@@ -90,10 +91,11 @@ class TrainerEngine:
         world.average([p.grad for p in self.modules.parameters() if p.grad is not None])
 
     def save(self, folder: Path) -> None:
-        """Memory and modules, as safetensors; one file a process where the weights are sharded."""
+        """Memory and modules, as safetensors; where the weights are sharded, one file a process with its share."""
         if not (self.trainer.args.should_save or self._sharded):
             return
-        tensors = {f"memory.{name}": _local(x).contiguous() for name, x in self.memory.items()}
+        tensors = {f"memory.{name}": local(x).contiguous() for name, x in self.memory.items()}
+        tensors |= {f"shape.{name}": torch.tensor(x.shape) for name, x in self.memory.items() if local(x) is not x}
         tensors |= {f"modules.{name}": x.contiguous() for name, x in self.modules.state_dict().items()}
         save_file(tensors, folder / self._file)
 
@@ -105,10 +107,11 @@ class TrainerEngine:
                 f"{folder} has no {path.name}; it was not written by AdversarialTrainer and cannot resume here"
             )
         tensors = {name: x.to(self.trainer.args.device) for name, x in load_file(path).items()}
-        memory = {name.removeprefix("memory."): x for name, x in tensors.items() if name.startswith("memory.")}
+        memory, shapes, modules = (_under(kind, tensors) for kind in ("memory.", "shape.", "modules."))
+        for name, shape in shapes.items():  # whole ones are in no share of the weights
+            memory[name] = shard_of(memory[name], shape.tolist(), self.trainer.model)
         self.memory = memory
         self.view.set_mean_norm(float(memory["mean_norm"]))
-        modules = {name.removeprefix("modules."): x for name, x in tensors.items() if name.startswith("modules.")}
         self.modules.load_state_dict(modules)
 
     @property
@@ -120,5 +123,5 @@ class TrainerEngine:
         return f"method-{world.rank()}.safetensors" if self._sharded else "method.safetensors"
 
 
-def _local(x: Tensor) -> Tensor:
-    return x.to_local() if hasattr(x, "to_local") else x
+def _under(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(kind): x for name, x in tensors.items() if name.startswith(kind)}

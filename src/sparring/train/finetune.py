@@ -36,6 +36,7 @@ from .online import FOLDER as ADVERSARIAL
 from .online import Online, sampler
 from .options import FineTune, check_frozen, columns_of
 from .partners import Term
+from .sharded import check_processes, shard
 from .trainer import AdversarialTrainer
 
 
@@ -62,6 +63,8 @@ def finetune(
         check_same_settings(settings, FineTune(), run_folder.read_run(output), output)
     precision = precision_of(settings.precision)
     trained_by = method(settings.method, settings.preset, **settings.settings)
+    if settings.fsdp:
+        check_processes(world.announced_size())
     recipe = _recipe(settings)
     data = data or load_data(settings)
     if recipe is not None:
@@ -99,10 +102,14 @@ def finetune(
         for kind, names in (("off", recipe.off), ("stands in", recipe.stand_ins)):
             for name in names:
                 report(f"{recipe.name}: {kind}: {name}")
+    args = training_arguments(settings, precision, len(rows))
     with nullcontext() if resume else new_folder(output, model, settings.keep):
+        checkpoint = resume_point(output, run_folder.read_run(output), _digests(data), precision) if resume else None
+        if settings.fsdp:
+            model = shard(model, output, checkpoint)
         trainer = AdversarialTrainer(
             model=model,
-            args=training_arguments(settings, precision, len(rows)),
+            args=args,
             train_dataset=rows,
             data_collator=Classify(tokenizer),
             processing_class=tokenizer,
@@ -110,10 +117,10 @@ def finetune(
             adversary_from=settings.adversary_from,
             perturb_special=settings.perturb_special,
             online=online,
+            keep_shards=settings.fsdp,
             callbacks=[StepLog(output / run_folder.LOG), *(callbacks or [])],
         )
         trainer.remove_callback(PrinterCallback)
-        checkpoint = resume_point(output, run_folder.read_run(output), _digests(data), precision) if resume else None
         if not resume and world.rank() == 0:
             run_folder.write_yaml(
                 output / run_folder.RUN,
@@ -201,6 +208,7 @@ def training_arguments(settings: FineTune, precision: str, rows: int) -> Trainin
         train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         save_strategy="steps" if settings.save_every else "epoch",
         save_steps=settings.save_every or 500,
+        save_only_model=settings.fsdp,  # the optimiser's state is written by `sharded`
         logging_steps=max(1, total // 50),
         ddp_timeout=7 * 86_400 if settings.online != "none" else 1_800,  # shares of an attack take unequal time
     )

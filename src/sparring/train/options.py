@@ -57,6 +57,7 @@ class FineTune:
     frozen: str | None = setting(None, "of online: numbers of text columns that stay as they are, from 0, such as 0")
     activation_checkpointing: bool = setting(False, "recompute activations in backward: less memory, more time")
     compile: bool = setting(False, "torch.compile the model")
+    fsdp: bool = setting(False, "shard weights and optimiser over the processes (FSDP) instead of copying them (DDP)")
     save_every: int = setting(0, "optimiser steps between checkpoints; 0: one an epoch", low=0)
     keep: int = setting(2, "checkpoints kept", low=1)
     seed: int = setting(0, "seed of the head, the order of the data, dropout and every perturbation", low=0)
@@ -68,6 +69,18 @@ class FineTune:
         if self.max_steps == 0:
             raise SettingError("FineTune: setting 'max_steps' is 0; give a number of steps, or -1 for all epochs")
         columns_of(self.frozen)
+        if self.fsdp and (self.adapter or self.online != "none"):
+            other = "adapter" if self.adapter else "online"
+            raise SettingError(
+                f"FineTune: fsdp and {other}={getattr(self, other)} do not go together: {WHOLE[other]}; leave one of "
+                "the two out"
+            )
+
+
+WHOLE = {
+    "adapter": "adapters are small, and are trained with a copy of the model on each process",
+    "online": "attacks on training rows need the whole model on each process",
+}
 
 
 def columns_of(frozen: str | None) -> tuple[int, ...]:

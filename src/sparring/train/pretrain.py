@@ -152,6 +152,7 @@ def pretrain(
             perturb_special=settings.perturb_special,
             layer_decay=settings.layer_decay,
             stream=stream,
+            keep_shards=settings.fsdp,
             callbacks=[StepLog(output / run_folder.LOG), told, *callbacks],
         )
         trainer.remove_callback(PrinterCallback)

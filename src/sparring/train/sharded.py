@@ -5,6 +5,7 @@ model's whole weights, so that a run goes on exactly, on the same number of proc
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
 
 def save_optimizer(optimizer: Any, scheduler: Any, folder: Path) -> None:
     """This process's shards of the optimiser's state, and the schedule."""
-    content = {"optimizer": _map(optimizer.state_dict(), _local), "scheduler": scheduler.state_dict()}
+    content = {"optimizer": _map(optimizer.state_dict(), _kept), "scheduler": scheduler.state_dict()}
     torch.save(content, folder / _file())
 
 
@@ -92,8 +93,22 @@ def _map(value: Any, change: Any) -> Any:
     return change(value)
 
 
-def _local(value: Any) -> Any:
-    return value.to_local().cpu() if isinstance(value, DTensor) else value
+def local(value: Any) -> Any:
+    """Of a sharded tensor this process's share; anything else as it is."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def shard_of(share: Tensor, shape: Sequence[int], model: nn.Module) -> DTensor:
+    """A tensor of a shape of which this process holds `share`, laid out over the processes as the weights are."""
+    like = next(p for p in model.parameters() if isinstance(p, DTensor))
+    whole = torch.empty(tuple(shape), device="meta")
+    return DTensor.from_local(
+        share, like.device_mesh, like.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
+
+
+def _kept(value: Any) -> Any:
+    return local(value).cpu() if isinstance(value, DTensor) else value
 
 
 def _like(value: Any, p: Tensor) -> Any:

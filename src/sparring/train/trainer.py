@@ -50,6 +50,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
     perturb_special: whether special tokens such as [CLS] may be perturbed (needs `processing_class` if not).
     online: attacks on the training rows with the model as it is by then; `train_dataset` must have the rows of its
         examples, encoded, in their order.
+    keep_shards: of a model that transformers has sharded over the processes, checkpoints hold the optimiser's state;
+        set `save_only_model=True`, and to resume load the model from the checkpoint.
     stream: micro-batches of a corpus in place of a `train_dataset`; its place is in every checkpoint. Give `max_steps`.
     layer_decay: the learning rate of a layer as a share of that of the layer above.
 
@@ -67,12 +69,14 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         perturb_special: bool = True,
         online: Online | None = None,
         stream: Stream | None = None,
+        keep_shards: bool = False,
         layer_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         self.method: Method = method or Standard()
         super().__init__(*args, **kwargs)
         self.online, self.stream, self.layer_decay = online, stream, layer_decay
+        self.keep_shards = keep_shards and bool(self.is_distributed_loading_by_transformers)
         self.curriculum = Curriculum(adversary_from, weight_ramp)
         check_arguments(self, perturb_special)
         if online is not None:
@@ -335,8 +339,8 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
                 self._save_cost(run / PARTIAL / name / COST)
             if self.stream is not None:
                 self.stream.save(run / PARTIAL / name)
-                if self.is_distributed_loading_by_transformers:
-                    save_optimizer(self.optimizer, self.lr_scheduler, run / PARTIAL / name)
+            if self.keep_shards:
+                save_optimizer(self.optimizer, self.lr_scheduler, run / PARTIAL / name)
             if self.args.should_save and self.state.best_global_step == self.state.global_step:
                 self.state.best_model_checkpoint = str(run / name)
                 self.state.save_to_json(str(run / PARTIAL / name / "trainer_state.json"))
@@ -388,13 +392,13 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         (Path(output_dir or self.args.output_dir) / "training_args.bin").unlink(missing_ok=True)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None and self.stream is not None and self.is_distributed_loading_by_transformers:
+        if checkpoint is not None and self.keep_shards:
             load_optimizer(self.optimizer, self.lr_scheduler, Path(checkpoint))
         else:
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.stream is None or not self.is_distributed_loading_by_transformers:  # that one was loaded from there
+        if not self.keep_shards:  # that one was loaded from there
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.engine.load(Path(resume_from_checkpoint))
         self._load_cost(Path(resume_from_checkpoint) / COST)
