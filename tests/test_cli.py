@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,9 +271,35 @@ def test_hostile_text_in_a_message_reaches_the_terminal_in_visible_form(model, d
     assert code == 2 and "\x1b" not in err + out
 
 
-def test_evaluating_what_is_no_run_says_so(tmp_path, capsys):
+def test_evaluating_what_is_no_model_says_so(tmp_path, capsys):
     code, _, err = sparring("evaluate", tmp_path, capsys=capsys)
-    assert code == 2 and "holds no run" in err
+    assert code == 2 and "holds no trained model" in err
+
+
+def test_a_classifier_that_is_no_run_is_evaluated_like_one(finished, data, tmp_path, capsys):
+    plain, numbered = tmp_path / "plain", tmp_path / "numbered"
+    shutil.copytree(finished, plain, ignore=shutil.ignore_patterns("run.yaml", "checkpoints"))
+    shutil.copytree(plain, numbered)
+    config = json.loads((plain / "config.json").read_text())
+    for key in ("id2label", "label2id"):
+        del config[key]
+    (numbered / "config.json").write_text(json.dumps(config))
+    given = ["--data", data / "dev.csv", "--radius", "0,0.1x", "--no-sanity", "--json"]
+    found = [
+        json.loads(sparring("evaluate", folder, *given, capsys=capsys)[1]) for folder in (finished, plain, numbered)
+    ]
+    assert found[0]["method"]["name"] == "fgm" and found[1]["method"] == {}
+    for name in ("clean", "curve"):
+        assert found[0][name] == found[1][name] == found[2][name]
+    code, out, _ = sparring("evaluate", plain, *given[:-1], capsys=capsys)
+    assert code == 0 and "plain" in out
+    code, _, err = sparring("evaluate", plain, capsys=capsys)
+    assert code == 2 and "name labelled data with --data" in err
+    (tmp_path / "three.csv").write_text("text,label\n" + "good film,a\nbad film,b\ndull film,c\n" * 4)
+    code, _, err = sparring("evaluate", numbered, "--data", tmp_path / "three.csv", capsys=capsys)
+    assert code == 2 and "class number 2" in err and "knows 2" in err
+    code, _, err = sparring("evaluate", plain, "--data", tmp_path / "three.csv", capsys=capsys)
+    assert code == 2 and "three.csv" in err
 
 
 @pytest.mark.parametrize("damage", ["{}", "settings: 5", "[1, 2]", "a: b: c"])

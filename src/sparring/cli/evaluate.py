@@ -11,7 +11,7 @@ from .console import AsJson, bar, clean, number, out, print_json, quiet, say, si
 
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(help="One or more run folders; several are compared.")],
+    runs: Annotated[list[str], typer.Argument(help="Run folders, model folders or hub names; several are compared.")],
     data: Annotated[str | None, typer.Option(help="Labelled data; default: the run's held-out data.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a task, hub data set or the demo.")] = None,
     text: Annotated[str | None, typer.Option(help="Text column, or two separated by a comma.")] = None,
@@ -39,7 +39,7 @@ def evaluate(
     columns = [part.strip() for part in text.split(",")] if text else None
     records = []
     for run in runs:
-        with bar(f"attacking {run.name}", shown=attack is not None and not json) as tick:
+        with bar(f"attacking {Path(run).name}", shown=attack is not None and not json) as tick:
             records.append(
                 evaluate_run(
                     run,
@@ -85,6 +85,6 @@ def _score_table(records: list[dict[str, Any]]) -> Table:
             for p in record.get("curve", [])
         ]
         scores_of = [number(name, record["clean"][name]) if name in record["clean"] else "-" for name in shown]
-        named = [escape(clean(str(text))) for text in (record["run"], record["method"].get("name"))]
+        named = [escape(clean(str(text))) for text in (record["run"], record["method"].get("name", "-"))]
         table.add_row(*named, str(record["data"]["rows"]), *scores_of, *points)
     return table

@@ -31,7 +31,7 @@ from ..train.folder import RUN, read_run, versions, write_json
 from ..train.options import check_frozen
 from .attacks_page import report_of
 from .metrics import interval
-from .run import run_examples
+from .run import examples_for, run_examples
 
 RESULTS, REPORT = "results.json", "report.html"
 SAME_TEMPERATURE = 0.01
@@ -375,16 +375,17 @@ def _examples(job: AttackJob, name: str, victim: Victim) -> Examples:
             folder, read_run(folder), data=job.data, split=job.split, text=job.text, label=job.label, limit=job.examples
         )
     else:
-        if job.data is None:
-            raise SettingError(f"{name} is no run of sparring and has no held-out data; name labelled data with --data")
-        like = None
-        if isinstance(victim, ModelVictim):
-            config: Any = victim.model.config
-            names = [str(config.id2label[i]) for i in range(victim.classes)]
-            if all(label.upper() != f"LABEL_{i}" for i, label in enumerate(names)):
-                like = Examples((), (), tuple(names), "accuracy", name, "", ())
-        examples = load(
-            job.data, split=job.split or "test", text=job.text, label=job.label, like=like, limit=job.examples
+        config = victim.model.config if isinstance(victim, ModelVictim) else None
+        classes = victim.classes if isinstance(victim, ModelVictim) else 0
+        examples = examples_for(
+            name,
+            config,
+            classes,
+            data=job.data,
+            split=job.split,
+            text=job.text,
+            label=job.label,
+            limit=job.examples,
         )
     if examples.is_regression:
         raise SettingError("text attacks need classes, and these labels are quantities")

@@ -1,4 +1,4 @@
-"""Evaluation of a finished run: on which data, clean and under attack, as one plain record."""
+"""Evaluation of a finished run, or of any classifier: on which data, clean and under attack, as one plain record."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from ..adapters.load import load_trained
 from ..data.batch import Batch
 from ..data.load import Examples, load
 from ..data.tasks import TASKS
-from ..errors import RunError, SettingError
+from ..errors import DataError, RunError, SettingError
 from ..model.load import longest_text
-from ..train.folder import read_run
+from ..train.folder import RUN, read_run
 from .clean import evaluate, make_batches
 from .metrics import interval
 from .robust import EmbeddingAttack, robust_curve
@@ -23,7 +23,7 @@ from .sanity import sanity_checks
 
 
 def evaluate_run(
-    folder: Path,
+    run: Path | str,
     *,
     data: str | None = None,
     split: str | None = None,
@@ -35,33 +35,31 @@ def evaluate_run(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """What the model of a run scores: {"run", "method", "data", "clean", "curve", "checks"}.
+    """What a classifier scores: {"run", "method", "data", "notes", "clean", "attack", "curve", "checks"}.
 
+    run: the folder of a run, or of any other classifier, or a hub name; "method" is empty for those.
     data: default is the run's own held-out data, and the test split where that is the embedded data.
     attack: also measure accuracy under perturbations of its radii. sanity: check that the attack can be trusted.
     progress: called with (sentences done, sentences in all) during the attack.
     """
-    description = read_run(folder)
-    model, tokenizer = load_trained(folder)
-    batches, examples = run_batches(
-        folder,
-        description,
-        model,
-        tokenizer,
-        data=data,
-        split=split,
-        text=text,
-        label=label,
-        limit=limit,
-        batch_size=batch_size,
-    )
+    folder = Path(run)
+    description = read_run(folder) if (folder / RUN).is_file() else None
+    model: Any
+    model, tokenizer = load_trained(run)
+    columns: Any = {"data": data, "split": split, "text": text, "label": label, "limit": limit}
+    if description is None:
+        classes = 0 if model.config.num_labels == 1 else int(model.config.num_labels)
+        examples = examples_for(str(run), model.config, classes, **columns)
+        batches = _batches(examples, model, tokenizer, max_length=512, batch_size=batch_size)
+    else:
+        batches, examples = run_batches(folder, description, model, tokenizer, **columns, batch_size=batch_size)
     clean = evaluate(model, batches, examples.metric)
     if "accuracy" in clean:
         total = int(clean["examples"])
         clean["accuracy_low"], clean["accuracy_high"] = interval(round(clean["accuracy"] * total), total)
     record: dict[str, Any] = {
-        "run": str(folder),
-        "method": description["method"],
+        "run": str(run),
+        "method": {} if description is None else description["method"],
         "data": {"origin": examples.origin, "rows": len(examples.texts), "sha256": examples.digest},
         "notes": list(examples.notes),
         "clean": clean,
@@ -92,19 +90,62 @@ def run_batches(
 ) -> tuple[list[Batch], Examples]:
     """Batches of the data named, or of the run's held-out data, on the device the model is moved to (a GPU if any)."""
     examples = run_examples(folder, description, data=data, split=split, text=text, label=label, limit=limit)
+    settings = description["settings"]
+    special = () if settings.get("perturb_special", True) else tokenizer.all_special_ids
+    asked = int(settings.get("max_length", 128))
+    return _batches(examples, model, tokenizer, max_length=asked, batch_size=batch_size, unperturbed=special), examples
+
+
+def _batches(
+    examples: Examples,
+    model: Any,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    batch_size: int,
+    unperturbed: Sequence[int] = (),
+) -> list[Batch]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    length = longest_text(model, tokenizer, int(description["settings"].get("max_length", 128)))
-    batches = make_batches(
+    made = make_batches(
         tokenizer,
         examples.texts,
         examples.labels,
-        max_length=length,
+        max_length=longest_text(model, tokenizer, max_length),
         batch_size=batch_size,
         device=device,
-        unperturbed=() if description["settings"].get("perturb_special", True) else tokenizer.all_special_ids,
+        unperturbed=unperturbed,
     )
-    return list(batches), examples
+    return list(made)
+
+
+def examples_for(
+    name: str,
+    config: Any,
+    classes: int,
+    *,
+    data: str | None,
+    split: str | None,
+    text: Sequence[str] | None,
+    label: str | None,
+    limit: int | None,
+) -> Examples:
+    """Labelled data for a classifier that is no run of ours; its classes are those of the data where it names none.
+
+    config: the model's, None where there is none. classes: how many it knows, 0 for one that gives a quantity.
+    """
+    if data is None:
+        raise SettingError(f"{name} is no run of sparring and has no held-out data; name labelled data with --data")
+    like = None
+    names = [str(config.id2label[i]) for i in range(classes)] if config is not None else []
+    if config is not None and not classes:
+        like = Examples((), (), (), "pearson", name, "", ())
+    elif names and all(known.upper() != f"LABEL_{i}" for i, known in enumerate(names)):
+        like = Examples((), (), tuple(names), "accuracy", name, "", ())
+    examples = load(data, split=split or "test", text=text, label=label, like=like, limit=limit)
+    if config is not None and classes and not examples.is_regression and max(examples.labels) >= classes:
+        raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {classes}")
+    return examples
 
 
 def run_examples(

@@ -99,8 +99,8 @@ def read_run(folder: Path, *, job: str | None = None) -> dict[str, Any]:
     if not (folder / RUN).is_file():
         if (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
             raise RunError(
-                f"{folder} holds a model and not the run that made it (no {RUN}). `sparring attack {folder} --data "
-                "test.csv` attacks it; from Python, `sparring.evaluate.robust.robust_curve` measures it"
+                f"{folder} holds a model and not the run that made it (no {RUN}); with --data `sparring evaluate` and "
+                "`sparring attack` take it"
             )
         killed = " If a run was killed there before it began, delete the folder and start again." * folder.is_dir()
         raise RunError(f"{folder} holds no run (no {RUN}); is the name right?{killed}")
