@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import json
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +19,19 @@ from sparring.attack.constrain import allowed, violations
 from sparring.attack.engine import alone
 from sparring.attack.game import Game
 from sparring.attack.lexical import PartOfSpeech, Tagger
+from sparring.attack.masked_lm import MaskedLM
 from sparring.attack.recipe import Recipe
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
 from sparring.attack.run import attack
 from sparring.attack.search import by_head_and_tail, greedy
+from sparring.attack.similarity import Encoder
 from sparring.attack.text import Text
 from sparring.attack.transform.combine import AnyOf, InTurn
 from sparring.attack.transform.masked import MaskedInsert, MaskedSwap
 from sparring.attack.transform.synonyms import NeighbourSwap
 from sparring.attack.vectors import Neighbours
 from sparring.attack.victim import CallableVictim, ModelVictim
+from sparring.attack.wordnet import WordNet
 from sparring.errors import DataError, ModelError, SettingError
 
 SMALL = {"population": 6, "iterations": 3, "k": 12, "edits": 2, "positions": 4, "width": 3}
@@ -168,6 +173,55 @@ def test_each_recipe_has_the_constraints_of_its_paper(home):
         found = {c for c in CONSTRAINTS if c.replace("_", " ") in made_of(name, CONSTRAINTS)["off"]}
         assert found == wanted, name
         assert not made_of(name, CONSTRAINTS)["constraints"]
+
+
+RESOURCES = (Encoder, MaskedLM, Tagger, Neighbours, WordNet)
+
+
+def parts_of(thing):
+    """What a recipe is made of, as plain values: classes with what they were told, functions by their names."""
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, list | tuple):
+        return [parts_of(one) for one in thing]
+    if isinstance(thing, partial):
+        return {parts_of(thing.func): {name: parts_of(value) for name, value in sorted(thing.keywords.items())}}
+    if inspect.isroutine(thing):
+        return thing.__qualname__.removesuffix(".<locals>.choice")
+    if isinstance(thing, RESOURCES) or not hasattr(thing, "__dict__"):
+        return type(thing).__name__
+    told = {name: parts_of(value) for name, value in sorted(vars(thing).items()) if name not in ("identity", "name")}
+    return {type(thing).__name__: {name: value for name, value in told.items() if not name.startswith("_")}}
+
+
+def written(table):
+    """The table as its file has it: a line a part."""
+    blocks = []
+    for name, parts in table.items():
+        lines = [f"  {json.dumps(part)}: {json.dumps(value)}" for part, value in parts.items()]
+        blocks.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def test_recipes_are_made_of_what_the_table_says(home):
+    """recipes.json: search, transform, constraints, constants and words of each recipe and variant, read and agreed.
+
+    After a change that is meant, put what this test prints into the file, and read it against docs/fidelity.md.
+    """
+    found = {}
+    for name, make in RECIPES.items():
+        varied = "variant" in inspect.signature(make).parameters
+        for given in ({"variant": "paper"}, {"variant": "textattack"}) if varied else ({},):
+            built = make(**given)
+            parts = {part: parts_of(getattr(built, part)) for part in ("search", "transform", "constraints")}
+            constants = {constant: list(pair) for constant, pair in built.constants.items()}
+            said = {word: list(getattr(built, word)) for word in ("off", "stand_ins", "differs", "ignored")}
+            found[" ".join([name, *given.values()])] = (
+                parts | {"constants": constants} | {k: v for k, v in said.items() if v}
+            )
+    text = written(found)
+    print(text)
+    assert json.loads(text) == json.loads((Path(__file__).parent / "recipes.json").read_text(encoding="utf-8"))
 
 
 # what is missing
