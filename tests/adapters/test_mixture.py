@@ -127,6 +127,10 @@ def test_the_worked_example_of_lora_in_three_conventions():
     assert torch.allclose(layer.get_delta_weight("mixed"), peft, atol=1e-4)
 
 
+def test_adapters_that_are_linear_are_mixed_as_updates_and_others_as_parameters():
+    assert mixture_of("lora").space == "updates" and mixture_of("houlsby").space == "parameters"
+
+
 def test_mixing_updates_is_the_model_with_the_mixed_update_and_mixing_parameters_is_not():
     weights = torch.tensor([[0.5, 0.2, 0.3]], dtype=torch.float64).repeat(3, 1)
     exact, crossed = (mixture_of(space=space, head="shared") for space in ("updates", "parameters"))

@@ -217,3 +217,12 @@ def test_clare_honours_constraints_and_budget(anew):
         alone(clare(play_, ACTIONS, [], anew=anew))
     assert play_.queries == 7
     assert alone(clare(game("so it goes", 1, victim), ACTIONS, [], anew=anew)) is None
+
+
+@pytest.mark.parametrize("gold", [0, 1])
+def test_importance_by_gradient_asks_for_the_gradient_of_the_gold_label(gold):
+    victim = BagOfWords({"good": 1.0})
+    flat = Gradient(np.array([0, 1]), ((0, 0, 4), (0, 5, 9)), np.ones((2, 3)))
+    victim.gradient = Scores(lambda item: flat, name="gradient")
+    alone(gradient_importance(game("good film", gold, victim)))
+    assert victim.gradient.items == [(("good film",), gold)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import BagOfWords, Lexicon, game
+from fakes import BagOfWords, Lexicon, Scores, game
 from puppets import WEIGHTS, WORDS, handset, random_model
 from test_lexical import tiny_tagger
 from test_wordnet import tiny_wordnet
@@ -22,8 +22,9 @@ from sparring.attack.lexical import PartOfSpeech, Tagger
 from sparring.attack.masked_lm import MaskedLM
 from sparring.attack.recipe import Recipe
 from sparring.attack.recipes import CONSTRAINTS, RECIPES, recipe
+from sparring.attack.recipes.parts import most_similar
 from sparring.attack.run import attack
-from sparring.attack.search import by_head_and_tail, greedy
+from sparring.attack.search import by_deletion, by_head_and_tail, greedy
 from sparring.attack.similarity import Encoder
 from sparring.attack.text import Text
 from sparring.attack.transform.combine import AnyOf, InTurn
@@ -452,6 +453,18 @@ def test_the_antonym_filter_of_bert_attack_is_off_until_it_is_asked_for(home, mo
     monkeypatch.setattr("sparring.attack.recipes.language_model.counterfitted", lambda: table)
     with pytest.raises(DataError, match=r"add it from vectors.*--without word_cosine"):
         recipe("bert-attack", antonym_filter=True)
+
+
+def test_of_words_that_break_the_victim_the_one_is_taken_whose_text_stays_closest(monkeypatch):
+    close = {"a good film": [1.0, 0.0], "a poor film": [0.0, 1.0], "a plain film": [0.8, 0.6]}
+    monkeypatch.setattr(Encoder, "default", lambda: Scores(lambda text: np.array(close[text]), name="encoder"))
+    victim = BagOfWords({"good": 1.0, "poor": -3.0, "plain": -1.0})
+    for without, found in (((), "a plain film"), (("similarity",), "a poor film")):
+        played = game("a good film", 1, victim)
+        search = greedy(
+            played, Lexicon({"good": ["poor", "plain"]}), (), importance=by_deletion, choice=most_similar(without)
+        )
+        assert alone(search).fields == (found,)
 
 
 def bert_attack_with(words):

@@ -22,6 +22,7 @@ from sparring.attack.search import (
     at_random,
     by_deletion,
     by_flip,
+    by_flip_of_unknown,
     by_head_and_tail,
     by_saliency,
     by_unknown,
@@ -47,6 +48,17 @@ def test_importance_on_a_linear_victim_is_the_order_of_the_weights(importance):
     scores = alone(importance(played, Lexicon({}), [], words))
     order = [played.original.original[i] for i in np.argsort(-scores, kind="stable")]
     assert order[:3] == ["great", "fine", "film"] and order[-1] == "dull"
+
+
+@pytest.mark.parametrize(
+    ("importance", "texts"), [(by_flip, ("good", "film")), (by_flip_of_unknown, ("[UNK] good", "film [UNK]"))]
+)
+def test_textfooler_leaves_a_word_out_and_bert_attack_puts_an_unknown_one_in_its_place(importance, texts):
+    victim = BagOfWords({"film": 1.0, "good": 2.0, "unk": -4.0}, bias=0.3)
+    played = game("film good", 1, victim)
+    clean, *without = (np.exp(victim.scores((text,))) for text in ("film good", *texts))
+    expected = flip_importance(clean, np.stack(without), 1)
+    assert alone(importance(played, Lexicon({}), [], [0, 1])) == pytest.approx(expected)
 
 
 def test_head_and_tail_scores_are_the_changes_as_words_come_and_go():

@@ -66,6 +66,34 @@ def test_the_released_perturbation_has_a_largest_entry_of_one_in_every_token(tin
     assert not bool(run.deltas[-1][~batch().real].any()), "padding is perturbed"
 
 
+@pytest.mark.parametrize("name", ["smart", "alum"])
+def test_the_released_perturbation_is_the_one_by_hand(tiny, name):
+    model, given = tiny("bert"), batch()
+    clean = hidden(model, given).detach()
+    start = 0.02 * normal(given, torch.zeros(3, 6, 16, dtype=torch.float64), "start")
+
+    def gradient(delta):
+        delta = delta.detach().requires_grad_()
+        noisy = hidden(model, given, delta)
+        harm = _surrogate(noisy, clean) if name == "smart" else kl(clean, noisy, "mean")
+        return torch.autograd.grad(harm, delta)[0]
+
+    step_size = 0.02 / float(gradient(start).abs().mean())  # a step is about as large as the start, and not the sign
+    run = Run(name, tiny("bert"), variant="released", steps=2, weight=0.8, noise=0.02, step_size=step_size).step(given)
+    delta = start
+    for _ in range(2):
+        delta = delta + step_size * gradient(delta)
+        delta = torch.where(given.real[..., None], delta / delta.abs().amax(-1, keepdim=True).clamp(min=1e-30), 0.0)
+    assert torch.allclose(run.deltas[-1], delta, atol=1e-9)
+    assert "proximal" not in run.logs and not run.engine.memory, "the released code of both has no teacher"
+    if name == "smart":
+        plain, bad = hidden(model, given), hidden(model, given, run.deltas[-1])
+        smooth = kl(plain.detach(), bad) + kl(bad.detach(), plain)
+        (task_loss(plain, given) + 0.8 * smooth).backward()
+        for key, weight in model.named_parameters():
+            assert torch.allclose(run.gradients[key], weight.grad, atol=1e-9), key
+
+
 def test_alums_first_release_moves_every_token_by_the_step(tiny):
     run = Run("alum", tiny("bert"), variant="first_release", step_size=0.07, radius=1e-3).step(batch())
     assert torch.allclose(per_token(run.deltas[-1], batch()), torch.tensor(0.07, dtype=torch.float64))

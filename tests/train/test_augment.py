@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import yaml
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "attack")]
 
 from commands import sparring
-from fakes import Lexicon
+from fakes import Lexicon, Scores
 from puppets import exit_code, forked, handset, random_model
 from transformers import AutoModelForMaskedLM
 
@@ -92,6 +94,14 @@ def test_resampling_draws_other_words_by_their_probability():
     assert all(len(draw.changed) == 3 for draw in draws) and len(set(draws)) > 3
     assert draws[0] == alone(resample(text, lm, 0.3, np.random.default_rng(0)))
     assert alone(resample(Text.of("..."), lm, 0.3, np.random.default_rng(0))) is None
+
+
+def test_resampling_never_draws_the_old_word_and_the_others_as_often_as_they_are_likely():
+    lm = SimpleNamespace(fill=None, word=lambda piece, spaced: piece)
+    lm.fill = Scores(lambda item: [("Film", 0.9), ("book", 0.08), ("plot", 0.02)], name="masked words")
+    draws = [alone(resample(Text.of("film"), lm, 1.0, np.random.default_rng(seed))) for seed in range(300)]
+    counts = Counter(draw.fields[0] for draw in draws)
+    assert set(counts) == {"book", "plot"} and 210 <= counts["book"] <= 270  # 240, give or take four deviations
 
 
 # the file

@@ -33,6 +33,7 @@ from sparring.data.collate import Classify, encode
 from sparring.data.load import Examples
 from sparring.errors import RunError, SettingError, SparringWarning
 from sparring.train.online import Online, sampler
+from sparring.train.options import FineTune
 from sparring.train.partners import Term
 
 WORDS = {
@@ -374,6 +375,10 @@ def in_two_processes(folder):
         made = run(place, name, attacks=job(place, loss, search), num_train_epochs=2, per_device_train_batch_size=4)
         save_file(weights(made), folder / f"{name}-{loss}-{made.args.process_index}.safetensors")
     torch.distributed.destroy_process_group()
+
+
+def test_a_fifth_of_the_rows_is_attacked_after_one_clean_epoch_unless_told_otherwise():
+    assert (FineTune().share, FineTune().clean_epochs, FineTune().every) == (0.2, 1, 1)
 
 
 # mistakes

@@ -103,7 +103,10 @@ class Method(ABC):
         if preset not in ("default", "printed"):
             raise SettingError(f"preset {preset!r} is unknown; {nearest(preset, ('default', 'printed'))}")
         if preset == "printed" and not cls.printed:
-            raise SettingError(f"{cls.name} has no printed preset: no constants are known for it; use preset default")
+            raise SettingError(
+                f"{cls.name} has no printed preset: its defaults are the printed constants, or none are known; use "
+                "preset default"
+            )
         return parse(cls, {**(cls.printed if preset == "printed" else {}), **settings})
 
     def view(self, model: nn.Module) -> ModelView:
