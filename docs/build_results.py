@@ -40,6 +40,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 FILES = ROOT / "studies"
 TO = Markdown()
+KINDS = (".md", ".svg")
 BOLD = re.compile(r"\*\*(?:is )?(.+?)\*\*")
 
 
@@ -381,18 +382,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is not what it would be")
     options = parser.parse_args()
     folder = DOCS / "results"
+    folder.mkdir(exist_ok=True)
     texts = pages()
     stale = [
         name
         for name, text in texts.items()
         if not (folder / name).is_file() or (folder / name).read_text("utf-8") != text
     ]
-    stale += [path.name for path in folder.iterdir() if path.name not in texts]
+    stale += [path.name for path in folder.iterdir() if path.suffix in KINDS and path.name not in texts]
     if options.check:
         if stale:
             sys.exit(f"out of date, run docs/build_results.py: {', '.join(sorted(stale))}")
         return 0
-    folder.mkdir(exist_ok=True)
     for name in stale:
         (folder / name).unlink(missing_ok=True)
         if name in texts:

@@ -8,6 +8,7 @@ from html import escape
 from claims import WORST, Book
 from verdicts import Pair
 
+from sparring.study.summary import Cell
 from sparring.study.tables import Markdown
 
 WIDTH, EDGE, TOP, ROW = 440, 20, 44, 34
@@ -35,21 +36,27 @@ class Difference:
 
 
 def drawn(pairs: Sequence[Pair], books: Sequence[Book]) -> tuple[list[Difference], str]:
-    """What a page's picture shows: comparisons of the verdict, or each arm against the baseline where it has none.
+    """What a page's picture shows: the comparisons of its table, or each arm against the baseline where it has none.
 
-    And a sentence on who is compared. Nothing where all are nought.
+    And a sentence on what is compared. Nothing where all are nought; models that are right on the same rows, whose
+    equality is no finding, are left out.
     """
-    found, whom = [(pair.what, pair.found) for pair in pairs], ""
+    found, whom = [(pair.what, pair.found) for pair in pairs if not pair.same], ""
     for book in books if not found else ():
-        whom = f"Each arm against {Markdown().text(book.study['baseline'])}. "
+        whom = f"Each arm against {Markdown().text(book.study['baseline'])}; the verdict is over families of arms. "
         for what in ("clean", WORST.what):
             cells = [cell for cell in book.summary.cells if cell.measure.what == what]
-            found += [(f"{c.arm}: {c.measure.title}", c.comparison) for c in cells if c.comparison]
+            found += [(_name(book, cell), cell.comparison) for cell in cells if cell.comparison]
     rows = [
         Difference(what, 100 * one.difference, 100 * one.interval[0], 100 * one.interval[1], one.verdict)
         for what, one in found
     ]
     return (rows, whom) if any(round(row.mean, 1) for row in rows) else ([], "")
+
+
+def _name(book: Book, cell: Cell) -> str:
+    several = len(book.groups) > 1
+    return f"{cell.arm}: {cell.measure.title}" + (f", {book.place(cell.group)}, {cell.group.budget}" if several else "")
 
 
 def told(file: str, rows: Sequence[Difference], whom: str) -> list[str]:

@@ -13,9 +13,16 @@ import pytest
 import torch
 import yaml
 from commands import sparring
+from puppets import random_model
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast, ViTConfig
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+)
 
 from sparring import __version__
 from sparring.cli import console
@@ -295,11 +302,14 @@ def test_a_classifier_that_is_no_run_is_evaluated_like_one(finished, data, tmp_p
     assert code == 0 and "plain" in out
     code, _, err = sparring("evaluate", plain, capsys=capsys)
     assert code == 2 and "name labelled data with --data" in err
-    (tmp_path / "three.csv").write_text("text,label\n" + "good film,a\nbad film,b\ndull film,c\n" * 4)
-    code, _, err = sparring("evaluate", numbered, "--data", tmp_path / "three.csv", capsys=capsys)
-    assert code == 2 and "class number 2" in err and "knows 2" in err
-    code, _, err = sparring("evaluate", plain, "--data", tmp_path / "three.csv", capsys=capsys)
-    assert code == 2 and "three.csv" in err
+
+
+def test_a_model_without_a_head_is_no_classifier(tmp_path, data, capsys):
+    for part in random_model("bert", task=AutoModelForMaskedLM):
+        part.save_pretrained(tmp_path / "lm")
+    for command in (["evaluate", tmp_path / "lm"], ["attack", tmp_path / "lm", "--output", tmp_path / "a"]):
+        code, _, err = sparring(*command, "--data", data / "dev.csv", capsys=capsys)
+        assert code == 2 and "is no classifier yet, it has no weights for" in err and "classifier.bias" in err
 
 
 @pytest.mark.parametrize("damage", ["{}", "settings: 5", "[1, 2]", "a: b: c"])

@@ -281,7 +281,7 @@ def test_a_mistake_is_one_message_with_the_way_out_and_leaves_nothing(mistake, p
         ([("good", "pos"), ("  ", "neg")], "text,label", ["data.csv", "empty"]),
         ([("good", "pos"), ("bad", "sad")], "text,label", ["data.csv", "'sad'"]),
         ([("good", 0.5), ("bad", 0.25)], "text,label", ["data.csv"]),
-        ([("good", 0), ("bad", 7)], "text,label", ["data.csv", "'0'", "'neg', 'pos'"]),
+        ([("good", 0), ("bad", 7)], "text,label", ["data.csv", "'7'", "0 neg, 1 pos"]),
     ],
 )
 def test_rows_that_cannot_be_attacked_are_named(place, tmp_path, capsys, rows, columns, wanted):

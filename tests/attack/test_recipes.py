@@ -5,6 +5,7 @@ import inspect
 import json
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -185,8 +186,11 @@ def parts_of(thing):
         return thing
     if isinstance(thing, list | tuple):
         return [parts_of(one) for one in thing]
+    if isinstance(thing, frozenset):
+        return f"{len(thing)}, {crc32(' '.join(sorted(thing)).encode()):x}"
     if isinstance(thing, partial):
-        return {parts_of(thing.func): {name: parts_of(value) for name, value in sorted(thing.keywords.items())}}
+        told = {name: parts_of(value) for name, value in sorted(thing.keywords.items())}
+        return {parts_of(thing.func): told | ({"args": parts_of(thing.args)} if thing.args else {})}
     if inspect.isroutine(thing):
         return thing.__qualname__.removesuffix(".<locals>.choice")
     if isinstance(thing, RESOURCES) or not hasattr(thing, "__dict__"):

@@ -15,6 +15,7 @@ from sparring.study import statistics
 from sparring.study.figures import read_figures
 from sparring.study.job import Job
 from sparring.study.records import Records
+from sparring.study.summary import Comparison
 
 DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.usefixtures("few_draws")
@@ -38,6 +39,11 @@ def claims():
 @pytest.fixture(scope="module")
 def pictures(claims):
     return module("forest")
+
+
+@pytest.fixture(scope="module")
+def verdicts(claims):
+    return sys.modules["verdicts"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +88,8 @@ def plainly(cell):
 
 
 def test_the_pages_in_the_repository_are_those_of_its_records(written):
-    there = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "results").iterdir()}
+    files = [path for path in (DOCS / "results").iterdir() if path.suffix in (".md", ".svg")]
+    there = {path.name: path.read_text(encoding="utf-8") for path in files}
     assert there.keys() == written.keys()
     for name, text in written.items():
         assert there[name] == text, f"{name} is out of date, run docs/build_results.py"
@@ -156,16 +163,28 @@ def test_of_very_many_differences_the_farthest_are_drawn(pictures):
     assert f"Drawn are the {pictures.SHOWN} farthest" in "".join(pictures.told("x.svg", rows, ""))
 
 
+def test_what_is_equal_because_models_answer_alike_is_not_drawn(pictures, verdicts):
+    one = Comparison(0.02, (-0.01, 0.05), 0.3, 0.6, "", None, None, 0.1, 3, 90, "open")
+    pairs = [verdicts.Pair(name, "accuracy", one, same) for name, same in (("a", False), ("b", True))]
+    shown, whom = pictures.drawn(pairs, [])
+    assert [(row.name, row.mean, row.low, row.high) for row in shown] == [("a", 2.0, -1.0, 5.0)] and whom == ""
+    assert pictures.drawn(pairs[1:], []) == ([], "")
+
+
 def test_a_picture_has_the_comparisons_of_its_page(written):
     shown = [name for name in written if name.endswith(".svg")]
     assert {"cat.svg", "families.svg"} <= set(shown)
     for name in shown:
         page = written[name.replace(".svg", ".md")]
         table = [rows for head, rows in tables_of(page) if head[0] == "comparison"]
-        if table:
-            assert set(lines_of(written[name])[0]) <= {plainly(row[0]) for row in table[0]}, name
+        names = lines_of(written[name])[0]
+        assert len(set(names)) == len(names)
         counted = re.search(r"intervals: (\d+) better, (\d+) worse, (\d+) open\]", page)
-        assert counted and (not table or sum(map(int, counted.groups())) == len(table[0]))
+        assert counted
+        if table:
+            drawn = [row for row in table[0] if row[-1] != "open: same rows right"]
+            assert set(names) <= {plainly(row[0]) for row in drawn}, name
+            assert sum(map(int, counted.groups())) == len(drawn)
 
 
 # with a made-up study

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from commands import sparring
@@ -15,8 +16,9 @@ from rich.console import Console
 from small_study import write_place, write_study
 
 from sparring.cli import console, study_run
+from sparring.study import machine
 from sparring.study.execute import Running, Standing
-from sparring.study.machine import code
+from sparring.study.machine import CODE, DECIDES, hash_of
 from sparring.study.records import read_records
 
 ARMS = {
@@ -65,7 +67,7 @@ def test_results_of_other_code_are_kept_and_counted(here, capsys):
     assert said not in err
     path = here / "studies" / "small" / "records.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {line["environment"]["code"] for line in lines} == {code()}
+    assert {line["environment"]["code"] for line in lines} == {CODE}
     lines[0]["environment"]["code"] = "0" * 12
     del lines[1]["environment"]["code"]  # nothing is known of it
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -76,15 +78,24 @@ def test_results_of_other_code_are_kept_and_counted(here, capsys):
 
 
 def test_the_hash_of_the_code_is_that_of_what_results_depend_on(tmp_path):
-    for name in ("methods/mat.py", "objective.py", "cli/train.py"):
+    package = Path(machine.__file__).parents[1]
+    for name in DECIDES:
+        assert list(package.glob(f"{name}*")), name
+    for name in ("methods/mat.py", "objective.py", "study/perform_make.py", "attack/report.py", "cli/train.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
-    whole = code.__wrapped__
-    before = whole(tmp_path)
-    (tmp_path / "cli" / "train.py").write_text("2")
-    assert whole(tmp_path) == before != code()
-    (tmp_path / "methods" / "mat.py").write_text("2")
-    assert whole(tmp_path) != before
+    (tmp_path / "methods" / ".#mat.py").symlink_to("nobody@nowhere")  # of an editor
+    seen = {hash_of(tmp_path)}
+    assert None not in seen and hash_of(package) == CODE
+    for name in ("attack/report.py", "cli/train.py"):
+        (tmp_path / name).write_text("2")
+        assert hash_of(tmp_path) in seen, name
+    for name in ("methods/mat.py", "objective.py", "study/perform_make.py"):
+        (tmp_path / name).write_text("2")
+        assert hash_of(tmp_path) not in seen, name
+        seen.add(hash_of(tmp_path))
+    (tmp_path / "methods" / "gone.py").symlink_to("nowhere")
+    assert hash_of(tmp_path) is None
 
 
 def test_a_dry_run_lists_the_jobs_and_does_none(here, capsys):

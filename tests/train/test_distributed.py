@@ -90,6 +90,23 @@ def test_sharded_weights_train_as_whole_ones_and_are_saved_whole(two, tmp_path, 
 @pytest.mark.parametrize("name", worker.TUNED)
 def test_a_sharded_fine_tuning_is_that_of_copied_weights_and_goes_on_from_a_checkpoint(two, name):
     saved = result(two, "fine_tuned", name, 1, f"tuned-{name}/model.safetensors")
+    for run, sharded in ((f"tuned-{name}", True), (f"copied-{name}", False)):
+        files = {path.name for path in (two / run / "checkpoints" / "checkpoint-2").iterdir()}
+        assert (
+            {"optimizer-0.pt", "optimizer-1.pt", "method-1.safetensors"} <= files
+            if sharded
+            else "optimizer.pt" in files
+        )
+    if name == "smart":
+        shares = [
+            load_file(two / "tuned-smart" / "checkpoints" / "checkpoint-2" / f"method-{i}.safetensors") for i in (0, 1)
+        ]
+        shapes = {
+            key.removeprefix("shape."): tuple(x.tolist()) for key, x in shares[0].items() if key.startswith("shape.")
+        }
+        assert shapes and all(
+            sum(len(share[f"memory.{key}"]) for share in shares) == shape[0] for key, shape in shapes.items()
+        )
     copied, start = (load_file(two / folder / "model.safetensors") for folder in (f"copied-{name}", "tuned-start"))
     assert distance(saved, copied) <= 1e-5 < 1e-3 < distance(saved, start)
     again = two / f"tuned-{name}-again"

@@ -13,13 +13,17 @@ from ..adapters.load import load_trained
 from ..data.batch import Batch
 from ..data.load import Examples, load
 from ..data.tasks import TASKS
-from ..errors import DataError, RunError, SettingError
+from ..errors import RunError, SettingError
 from ..model.load import longest_text
 from ..train.folder import RUN, read_run
+from .classes import examples_for
 from .clean import evaluate, make_batches
 from .metrics import interval
 from .robust import EmbeddingAttack, robust_curve
 from .sanity import sanity_checks
+
+LONGEST = 512
+"""Tokens at which texts are cut for a model that is no run of ours, or where its position table ends."""
 
 
 def evaluate_run(
@@ -37,7 +41,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """What a classifier scores: {"run", "method", "data", "notes", "clean", "attack", "curve", "checks"}.
 
-    run: the folder of a run, or of any other classifier, or a hub name; "method" is empty for those.
+    run: the folder of a run, or of any other classifier, or a hub name; "method" is empty for those, and their texts
+    are cut at LONGEST tokens.
     data: default is the run's own held-out data, and the test split where that is the embedded data.
     attack: also measure accuracy under perturbations of its radii. sanity: check that the attack can be trusted.
     progress: called with (sentences done, sentences in all) during the attack.
@@ -50,7 +55,7 @@ def evaluate_run(
     if description is None:
         classes = 0 if model.config.num_labels == 1 else int(model.config.num_labels)
         examples = examples_for(str(run), model.config, classes, **columns)
-        batches = _batches(examples, model, tokenizer, max_length=512, batch_size=batch_size)
+        batches = _batches(examples, model, tokenizer, max_length=LONGEST, batch_size=batch_size)
     else:
         batches, examples = run_batches(folder, description, model, tokenizer, **columns, batch_size=batch_size)
     clean = evaluate(model, batches, examples.metric)
@@ -117,35 +122,6 @@ def _batches(
         unperturbed=unperturbed,
     )
     return list(made)
-
-
-def examples_for(
-    name: str,
-    config: Any,
-    classes: int,
-    *,
-    data: str | None,
-    split: str | None,
-    text: Sequence[str] | None,
-    label: str | None,
-    limit: int | None,
-) -> Examples:
-    """Labelled data for a classifier that is no run of ours; its classes are those of the data where it names none.
-
-    config: the model's, None where there is none. classes: how many it knows, 0 for one that gives a quantity.
-    """
-    if data is None:
-        raise SettingError(f"{name} is no run of sparring and has no held-out data; name labelled data with --data")
-    like = None
-    names = [str(config.id2label[i]) for i in range(classes)] if config is not None else []
-    if config is not None and not classes:
-        like = Examples((), (), (), "pearson", name, "", ())
-    elif names and all(known.upper() != f"LABEL_{i}" for i, known in enumerate(names)):
-        like = Examples((), (), tuple(names), "accuracy", name, "", ())
-    examples = load(data, split=split or "test", text=text, label=label, like=like, limit=limit)
-    if config is not None and classes and not examples.is_regression and max(examples.labels) >= classes:
-        raise DataError(f"{examples.origin} has class number {max(examples.labels)}; {name} knows {classes}")
-    return examples
 
 
 def run_examples(

@@ -181,9 +181,18 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
             head = load_classifier(str(base), labels, tokenizer)
             model = PeftModel.from_pretrained(head, str(folder)).merge_and_unload()
         else:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                str(source),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
+            if missing := sorted(found["missing_keys"]):
+                raise ModelError(
+                    f"{source} is no classifier yet, it has no weights for {', '.join(missing[:3])}: train it, and "
+                    "name the folder of the run"
+                )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         what = (
             f"no folder and no classifier on the hub is called {str(source)!r}"

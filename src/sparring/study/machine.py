@@ -12,8 +12,13 @@ from typing import Any
 
 from ..train.versions import versions
 
-DECIDES = ("objective.py", "adapters", "analyse", "attack", "data", "evaluate", "methods", "model", "perturb", "train")
-"""Parts of the package that results depend on."""
+DECIDES = (
+    *("objective.py", "settings.py", "adapters/", "analyse/", "attack/", "data/", "evaluate/", "methods/", "model/"),
+    *("perturb/", "train/", "study/perform"),
+)
+"""Beginnings of the files of the package that results depend on."""
+SHOWS = ("page.py", "report.py", "attacks_page.py")
+"""Those among them that only show results."""
 
 
 def cores() -> int:
@@ -41,7 +46,7 @@ def environment(threads: int) -> dict[str, Any]:
     used = torch is not None and torch.cuda.is_initialized()
     return {
         "versions": _versions(),
-        "code": code(),
+        "code": CODE,
         "machine": _machine(),
         "threads": threads,
         **({} if (called := command()) is None else {"command": called}),
@@ -49,22 +54,28 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
-@cache
-def code(package: Path = Path(__file__).parents[1]) -> str:
-    """Of the package's source, as far as results depend on it: 12 hex digits of a hash."""
+def hash_of(package: Path) -> str | None:
+    """Of the package's source as far as results depend on it, comments and all: 12 hex digits; None if unreadable."""
     whole = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package)
-        if name.parts[0] in DECIDES:
-            content = path.read_bytes()
-            whole.update(f"{name.as_posix()} {len(content)} ".encode() + content)
+        name = path.relative_to(package).as_posix()
+        if name.startswith(DECIDES) and path.name not in SHOWS and not path.name.startswith("."):
+            try:
+                content = path.read_bytes()
+            except OSError:
+                return None
+            whole.update(f"{name} {len(content)} ".encode() + content)
     return whole.hexdigest()[:12]
+
+
+CODE = hash_of(Path(__file__).parents[1])
+"""Of the code that this process, or the one that it was forked from, has loaded: not of what the files are by now."""
 
 
 def other_code(lines: Iterable[Mapping[str, Any]]) -> str:
     """A sentence on records that were made with other code than there is now, "" if none is known to be."""
     known = [line["environment"].get("code") for line in lines if isinstance(line.get("environment"), Mapping)]
-    other = sum(one not in (None, code()) for one in known)
+    other = sum(CODE is not None and one not in (None, CODE) for one in known)
     if not other:
         return ""
     results = "one result is" if other == 1 else f"{other} results are"

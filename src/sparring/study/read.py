@@ -27,6 +27,7 @@ ELSEWHERE = {
     "limit": "the study's `data`",
     "output": "the study's `output`",
     "seed": "the study's `seeds`",
+    "fsdp": "`sparring train` under torchrun: jobs of a study are single processes",
 }
 """Settings of trainings that the study itself has, and where."""
 FOLLOW_UPS = (

@@ -39,6 +39,11 @@ def check_arguments(trainer: "AdversarialTrainer", perturb_special: bool) -> Non
                 f"online attacks {texts} texts, and the training set has {rows} rows; give the same ones"
             )
     trainer.curriculum.check(method)
+    if trainer.keep_shards and not trainer.is_distributed_loading_by_transformers:
+        raise SettingError(
+            "keep_shards is for a model that transformers has sharded over the processes, and this one is whole; load "
+            "it with distributed_config, or leave keep_shards out"
+        )
     if trainer.stream is not None and args.max_steps <= 0:
         raise SettingError("a stream has no end: give max_steps, the number of optimiser steps")
     if args.n_gpu > 1:

@@ -59,6 +59,15 @@ def shard(model: nn.Module, run: Path, checkpoint: str | None) -> nn.Module:
     return sharded
 
 
+def check_loaded_from(model: nn.Module, checkpoint: Path) -> None:
+    """RunError for a model that was not loaded from the checkpoint that its run goes on from."""
+    name = str(getattr(model, "name_or_path", ""))
+    if Path(name).resolve() != checkpoint.resolve():
+        raise RunError(
+            f"the sharded model was loaded from {name!r}, and its run goes on from {checkpoint}: load it from there"
+        )
+
+
 def save_optimizer(optimizer: Any, scheduler: Any, folder: Path) -> None:
     """This process's shards of the optimiser's state, and the schedule."""
     content = {"optimizer": _map(optimizer.state_dict(), _kept), "scheduler": scheduler.state_dict()}

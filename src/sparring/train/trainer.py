@@ -33,7 +33,7 @@ from .online import Online
 from .order import ByLength, lengths_of
 from .pace import Pace, measure_plain_pass
 from .partners import PARTNER, Collate, Rows, count, shares, together
-from .sharded import load_optimizer, save_optimizer
+from .sharded import check_loaded_from, load_optimizer, save_optimizer
 from .stream import Stream
 
 PARTIAL = ".partial"  # a checkpoint is written in here and then renamed, so that a half-written one is never found
@@ -76,7 +76,7 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
         self.method: Method = method or Standard()
         super().__init__(*args, **kwargs)
         self.online, self.stream, self.layer_decay = online, stream, layer_decay
-        self.keep_shards = keep_shards and bool(self.is_distributed_loading_by_transformers)
+        self.keep_shards = keep_shards
         self.curriculum = Curriculum(adversary_from, weight_ramp)
         check_arguments(self, perturb_special)
         if online is not None:
@@ -398,8 +398,10 @@ class AdversarialTrainer(Trainer):  # type: ignore[misc]
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if not self.keep_shards:  # that one was loaded from there
+        if not self.keep_shards:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:  # weights that are sharded over processes are loaded before that
+            check_loaded_from(self.model, Path(resume_from_checkpoint))
         self.engine.load(Path(resume_from_checkpoint))
         self._load_cost(Path(resume_from_checkpoint) / COST)
         if self.stream is not None:
