@@ -343,6 +343,8 @@ HEAD = "name: small\nmodels: {tiny: base}\ndata:\n  toy: {train: train.csv, test
         ("arms:\n  a:\n    train:\n      epochs: 2\n      method: pdg\n", 9, "no method 'pdg'; did you mean 'pgd'"),
         ("arms:\n  a: {train: {batch_size: 0}}\n", 6, "'batch_size' is 0; it must be at least 1"),
         ("arms:\n  a: {train: {seed: 3}}\n", 6, "'seed' cannot be set in arms, a, train"),
+        ("arms:\n  a: {train: {fsdp: true}}\n", 6, "jobs of a study are single processes"),
+        ("arms:\n  a: {pretrain: {corpus: c.txt, fsdp: true}}\n", 6, "jobs of a study are single processes"),
         ("arms:\n  a: {family: embeding}\n", 6, "no family 'embeding'; did you mean 'embedding'"),
         ("arms:\n  a: {train: {online: a2tt}}\n", 6, "no online attack 'a2tt'; did you mean 'a2t'"),
         ("arms:\n  a: {augment: {recipes: [rando]}}\n", 6, "did you mean 'random'"),

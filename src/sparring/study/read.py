@@ -27,7 +27,7 @@ ELSEWHERE = {
     "limit": "the study's `data`",
     "output": "the study's `output`",
     "seed": "the study's `seeds`",
-    "fsdp": "`sparring train` under torchrun: jobs of a study are single processes",
+    "fsdp": "`sparring train` or `pretrain` under torchrun, for jobs of a study are single processes",
 }
 """Settings of trainings that the study itself has, and where."""
 FOLLOW_UPS = (
@@ -206,7 +206,7 @@ def _augmenting(block: Block) -> dict[str, Any]:
 
 def _pretraining(block: Block) -> dict[str, Any]:
     why = dict.fromkeys(FOLLOW_UPS, "the study's arms and `evaluate`")
-    return _typed(block, Pretrain, {**why, "output": ELSEWHERE["output"], "seed": ELSEWHERE["seed"]})
+    return _typed(block, Pretrain, {**why, **{name: ELSEWHERE[name] for name in ("output", "seed", "fsdp")}})
 
 
 def _part(block: Block) -> tuple[str, str]:
