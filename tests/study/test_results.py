@@ -139,7 +139,7 @@ def lines_of(picture):
     names = re.findall(r'stroke-width="4"[^>]*>([^<]+)</text>', picture)
     ends = [(float(a), float(b)) for a, b in re.findall(r'stroke-width="2" d="M([\d.]+) [\d.]+H([\d.]+)"', picture)]
     marks = [float(x) for x in re.findall(r"translate\(([\d.]+) ", picture)]
-    (nought,) = re.findall(r'stroke="#374151" d="M([\d.]+) ', picture)
+    nought = re.findall(r'stroke="#374151" d="M([\d.]+) ', picture)[0]
     return names, ends, marks, float(nought)
 
 
@@ -156,6 +156,19 @@ def test_a_picture_shows_each_difference_where_it_is(pictures):
     assert all(0 <= x <= pictures.WIDTH for x in (*marks, *sum(ends, ())))
 
 
+def test_correlations_have_an_axis_of_their_own(pictures):
+    rows = [
+        pictures.Difference("points", 20.0, 10.0, 30.0, "open"),
+        pictures.Difference("r", 0.1, -0.1, 0.3, "open", True),
+    ]
+    picture = pictures.forest(rows)
+    assert all(picture.count(caption) == 1 for caption in pictures.CAPTIONS.values())
+    ends = [(float(a), float(b)) for a, b in re.findall(r'stroke-width="2" d="M([\d.]+) [\d.]+H([\d.]+)"', picture)]
+    noughts = [float(x) for x in re.findall(r'stroke="#374151" d="M([\d.]+) ', picture)]
+    assert len(noughts) == 2 and ends[0][0] > noughts[0] and ends[1][0] < noughts[1] < ends[1][1]
+    assert pictures.CAPTIONS[True] not in pictures.forest(rows[:1])
+
+
 def test_of_very_many_differences_the_farthest_are_drawn(pictures):
     rows = [pictures.Difference(str(i), (-1) ** i * i, -50, 50, "open") for i in range(pictures.SHOWN + 5)]
     names, *_ = lines_of(pictures.forest(rows))
@@ -168,6 +181,8 @@ def test_what_is_equal_because_models_answer_alike_is_not_drawn(pictures, verdic
     pairs = [verdicts.Pair(name, "accuracy", one, same) for name, same in (("a", False), ("b", True))]
     shown, whom = pictures.drawn(pairs, [])
     assert [(row.name, row.mean, row.low, row.high) for row in shown] == [("a", 2.0, -1.0, 5.0)] and whom == ""
+    (row,), _ = pictures.drawn([verdicts.Pair("a", "pearson", one, False)], [])
+    assert (row.mean, row.low, row.high, row.unit) == (0.02, -0.01, 0.05, True)
     assert pictures.drawn(pairs[1:], []) == ([], "")
 
 
