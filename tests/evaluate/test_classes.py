@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sparring.data.load import Examples
 from sparring.errors import DataError, SettingError
-from sparring.evaluate.classes import examples_for
+from sparring.evaluate.classes import examples_for, matched
 
 NAMED, UNNAMED = ("NEGATIVE", "POSITIVE"), ("LABEL_0", "LABEL_1")
 
@@ -42,6 +43,12 @@ def test_labels_are_names_of_the_models_classes_or_their_numbers(of, names, labe
     assert found.labels == numbers and found.label_names == called
     by_name = of(called, *(called[number] for number in numbers))
     assert found.digest == by_name.digest, "the same rows are the same data, however the file spells their classes"
+
+
+def test_data_that_number_their_classes_otherwise_are_numbered_as_the_model_does():
+    data = Examples((("a",), ("b",)), (0, 1), ("LABEL_1", "LABEL_0"), "accuracy", "data", "", ())
+    found = matched(data, "m", UNNAMED)
+    assert found.labels == (1, 0) and found.label_names == UNNAMED
 
 
 def test_what_is_taken_for_granted_is_said(of):

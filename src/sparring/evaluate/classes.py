@@ -52,7 +52,7 @@ def matched(examples: Examples, name: str, names: Sequence[str]) -> Examples:
     by_number = {str(number): number for number in range(len(names))}
     unnamed = all(known.upper() == f"LABEL_{number}" for number, known in enumerate(names))
     shown = ", ".join(f"{number} {known}" for number, known in enumerate(names))
-    notes: list[str] = []
+    called, notes = tuple(names), list[str]()
     if all(label in exact for label in own):
         places = exact
     elif len(folded) == len(names) and all(label.casefold() in folded for label in own):
@@ -61,7 +61,7 @@ def matched(examples: Examples, name: str, names: Sequence[str]) -> Examples:
         places = by_number
         notes.append(f"labels are taken for the numbers of {name}'s classes: {shown}")
     elif unnamed and len(own) == len(names):
-        places = {label: number for number, label in enumerate(own)}
+        places, called = {label: number for number, label in enumerate(own)}, own
         order = ", ".join(f"{number} {label}" for label, number in places.items())
         notes.append(f"{name} does not name its classes; the labels are numbered in their order: {order}")
     elif unnamed:
@@ -76,7 +76,6 @@ def matched(examples: Examples, name: str, names: Sequence[str]) -> Examples:
             f"{examples.origin}: {name} has no class {strange!r}, its classes are {shown}; use their names or their "
             "numbers as labels, or name another column with --label"
         )
-    called = tuple(own) if unnamed and len(own) == len(names) and places is not by_number else tuple(names)
     labels = tuple(places[own[int(label)]] for label in examples.labels)
     # `take` makes the digest anew, which is over the names of classes
     return replace(examples, labels=labels, label_names=called).take(range(len(labels)), *notes)
