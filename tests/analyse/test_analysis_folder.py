@@ -8,7 +8,7 @@ import pytest
 import torch
 from commands import sparring
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from sparring.analyse.folder import names_of
 from sparring.errors import SettingError
@@ -73,6 +73,19 @@ def test_models_are_analysed_compared_and_shown_without_obeying_the_corpus(place
     comparison = json.loads((output / "comparison.json").read_text())
     assert {model["name"] for model in comparison["models"]} == {"plain", "robust"}
     assert len(comparison["pairs"]) == 1
+
+
+def test_a_model_that_is_no_classifier_yet_is_analysed_always_alike(place, tmp_path, capsys):
+    save(tmp_path / "start", 1)
+    model = AutoModel.from_pretrained(tmp_path / "start")
+    model.save_pretrained(tmp_path / "start")  # without its head
+    for number in (1, 2):
+        code, _, err = analyse(
+            tmp_path, tmp_path / str(number), "--corpus", place / "ud.conllu", runs=("start",), capsys=capsys
+        )
+        assert code == 0, err
+    first, second = (json.loads((tmp_path / name / "start" / "neurons.json").read_text()) for name in "12")
+    assert {**first, "seconds": 0, "peak_memory": 0} == {**second, "seconds": 0, "peak_memory": 0}
 
 
 def test_the_same_command_keeps_what_is_finished_and_makes_what_is_missing(place, output, capsys, monkeypatch):

@@ -86,7 +86,7 @@ def prepare(run: Path, corpus: Corpus, settings: Neurons, work: Path, progress: 
     source = minilm_folder() if str(run) == MINILM and not run.exists() else run
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a model without a classifier gets a new one, always the same
-        model, tokenizer = load_trained(source)
+        model, tokenizer = load_trained(source, new_head=True)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return extract(
         model,

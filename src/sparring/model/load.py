@@ -153,9 +153,10 @@ def load_classifier(
     return _with_adapter(model, adapter) if adapter else model
 
 
-def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
+def load_checkpoint(source: Path | str, *, new_head: bool = False) -> tuple[nn.Module, Any]:
     """A plain trained classifier and its tokenizer, a LoRA adapter merged in: of a folder or a hub name.
 
+    new_head: a model that is no classifier yet gets a head, drawn from torch's generator, for those who look below it.
     Raises ModelError when the folder holds none, or no folder and no hub model has this name.
     """
     from transformers import AutoModelForSequenceClassification
@@ -188,7 +189,7 @@ def load_checkpoint(source: Path | str) -> tuple[nn.Module, Any]:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-            if missing := sorted(found["missing_keys"]):
+            if (missing := sorted(found["missing_keys"])) and not new_head:
                 raise ModelError(
                     f"{source} is no classifier yet, it has no weights for {', '.join(missing[:3])}: train it, and "
                     "name the folder of the run"
